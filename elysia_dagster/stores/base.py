@@ -1,0 +1,69 @@
+"""What every vector store gives. The next store is one file that satisfies ``VectorStore`` and the contract suite."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from elysia_dagster.models import CollectionInfo, MaintenanceReport, ScannedObject, SearchHit, SearchQuery, StoreObject
+
+MAX_OBJECTS_PER_REQUEST = 200
+"""Objects in one write request, at most."""
+
+MAX_BYTES_PER_REQUEST = 20_000_000
+"""Bytes of text and vectors in one write request, at most; an object larger than this goes alone."""
+
+
+class VectorStore(Protocol):
+    """A place for collections of objects with vectors.
+
+    Every method raises ``StoreUnavailable`` when the store cannot answer after its own retries, and
+    ``CollectionMismatch`` where a named collection does not exist (``describe`` returns None instead).
+    """
+
+    url: str
+    """The canonical address without secrets: part of a run's identity."""
+
+    request_timeout_s: float
+    """The longest that one ``upsert`` or ``delete_objects`` call may take, in seconds, retries included."""
+
+    def describe(self, collection: str) -> CollectionInfo | None:
+        """What the store says of a collection, or None where there is none. Creates nothing."""
+        ...
+
+    def create_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+        """Creates a collection that carries ``incarnation``; an existing one is returned as it is."""
+        ...
+
+    def upsert(self, collection: str, objects: Sequence[StoreObject]) -> list[str | None]:
+        """Writes objects, replacing those of the same id; per object None, or the reason why it was rejected.
+
+        Splits into requests of ``MAX_OBJECTS_PER_REQUEST`` objects and ``MAX_BYTES_PER_REQUEST`` bytes.
+        """
+        ...
+
+    def delete_objects(self, collection: str, ids: Sequence[str]) -> None:
+        """Removes objects by id; ids that are not there are no error, nor is an empty list."""
+        ...
+
+    def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
+        """``write_hash`` by id, of those objects that are there."""
+        ...
+
+    def count(self, collection: str, *, repository: str | None = None) -> int:
+        """Objects in the collection, or of one repository of it."""
+        ...
+
+    def scan(self, collection: str, *, repository: str | None = None) -> Iterator[ScannedObject]:
+        """Every object once, in bounded memory, in no particular order."""
+        ...
+
+    def search(self, collection: str, query: SearchQuery) -> list[SearchHit]:
+        """The best chunks for a query, best first."""
+        ...
+
+    def maintain(self, collection: str) -> MaintenanceReport:
+        """Makes and refreshes indexes and gives space back; safe beside writers."""
+        ...
+
+    def close(self) -> None:
+        """Releases connections and handles; may be called twice."""
+        ...
