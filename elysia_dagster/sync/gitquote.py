@@ -49,9 +49,9 @@ def unquote(path: str) -> str:
 
 
 def split_rename(path: str) -> tuple[str, str] | None:
-    """The two sides of ``old -> new`` as they were written, each still quoted if it was; None if it is no rename.
+    """The two sides of ``old -> new``, unquoted; None if ``path`` is no rename.
 
-    Pass each side to `unquote`. An arrow within quotes does not split. Raises ``LineError`` (permanent) where it cannot
+    An arrow within quotes does not split. Raises ``LineError`` (permanent) where it cannot
     be told which arrow separates the sides, where one side is empty, or where a quote is malformed.
     """
     if _ARROW not in path:
@@ -75,4 +75,4 @@ def split_rename(path: str) -> tuple[str, str] | None:
         raise LineError(
             f"The rename {path!r} has more than one arrow: its two sides cannot be told apart.", permanent=True
         )
-    return old, new
+    return unquote(old), unquote(new)
