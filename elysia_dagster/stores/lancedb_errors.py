@@ -1,0 +1,118 @@
+"""What LanceDB's errors mean. It raises untyped ``RuntimeError``, ``OSError`` and ``ValueError``, so the text decides.
+
+Each text below was seen with lancedb 0.40; an error that matches none of them is a bug and propagates.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import tenacity
+
+from elysia_dagster.errors import CollectionMismatch, ElysiaError, ResourceExhausted, StoreUnavailable
+
+RETRY_FOR_S = 20.0
+"""Seconds that an operation is tried again while other processes are in its way."""
+
+_Result = TypeVar("_Result")
+
+_IN_THE_WAY = re.compile(
+    # compaction or a newer writer took away what our handle named: a manifest, a data file, an index
+    r"Not found|commit conflict|Too many concurrent writers|Retryable commit|concurrent (commit|transaction)",
+    re.IGNORECASE,
+)
+_NO_TABLE = re.compile(r"Table '.*' was not found", re.DOTALL)
+_USED_UP = re.compile(
+    r"No space left on device|Disk quota exceeded|Too many open files|Cannot allocate memory"
+    r"|os error (28|122|24|23|12)\b",
+    re.IGNORECASE,
+)
+_NOT_WRITABLE = re.compile(
+    r"Permission denied|Operation not permitted|Read-only file system|Input/output error|Stale file handle"
+    r"|os error (1|13|30|5|116)\b",
+    re.IGNORECASE,
+)
+_TYPES = (RuntimeError, OSError, ValueError)
+
+
+def is_in_the_way(error: BaseException) -> bool:
+    """Whether an error says that another process changed the table under us: a fresh handle and another try help."""
+    if not isinstance(error, _TYPES) or isinstance(error, ElysiaError):
+        return False
+    text = str(error)
+    if _NO_TABLE.search(text) or _USED_UP.search(text) or _NOT_WRITABLE.search(text):
+        return False
+    return bool(_IN_THE_WAY.search(text))
+
+
+def translated(error: BaseException, *, collection: str, url: str) -> ElysiaError | None:
+    """The project's error for one of LanceDB or the file system, or None where its meaning is not known."""
+    if not isinstance(error, _TYPES):
+        return None
+    text = str(error)
+    ids = {"collection": collection, "store": url}
+    if _NO_TABLE.search(text):
+        return missing_collection(collection, url)
+    if _USED_UP.search(text):
+        return ResourceExhausted(
+            f"The store {url} ran out of disk, memory or file handles: {_first_line(text)}.",
+            next_step="Free some (or raise the limit that it names), then run the same command again.",
+            **ids,
+        )
+    if _NOT_WRITABLE.search(text):
+        return StoreUnavailable(
+            f"The store {url} cannot be read or written: {_first_line(text)}.",
+            next_step="Mend the folder's permissions or disk, then run the same command again.",
+            **ids,
+        )
+    if is_in_the_way(error):
+        return StoreUnavailable(
+            f"Collection {collection!r} of {url} kept changing under this process: {_first_line(text)}.",
+            next_step="Run the same command again; if it stays so, end other programs that write to this folder.",
+            **ids,
+        )
+    return None
+
+
+def missing_collection(collection: str, url: str) -> CollectionMismatch:
+    """The error for a collection that is not there."""
+    return CollectionMismatch(
+        f"Collection {collection!r} does not exist in {url}.",
+        next_step="Check the names of store and collection; a sync creates a collection that was never there.",
+        collection=collection,
+        store=url,
+    )
+
+
+@contextmanager
+def translating(*, collection: str, url: str) -> Iterator[None]:
+    """Turns LanceDB's errors of the body into the project's; an unknown one goes through."""
+    try:
+        yield
+    except ElysiaError:
+        raise
+    except Exception as error:
+        known = translated(error, collection=collection, url=url)
+        if known is None:
+            raise
+        raise known from error
+
+
+def retrying(attempt: Callable[[], _Result], *, refresh: Callable[[], None]) -> _Result:
+    """Runs ``attempt``, again after ``refresh`` while another process is in its way, for ``RETRY_FOR_S`` seconds.
+
+    The last error propagates as LanceDB gave it.
+    """
+    retryer = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_in_the_way),
+        wait=tenacity.wait_random_exponential(multiplier=0.05, max=2.0),
+        stop=tenacity.stop_after_delay(RETRY_FOR_S),
+        before_sleep=lambda _state: refresh(),
+        reraise=True,
+    )
+    return retryer(attempt)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0][:300].rstrip(".") if text.strip() else "no reason given"
