@@ -1,0 +1,95 @@
+"""Embeddings by a small ONNX model on this machine, through fastembed (the extra ``fastembed``).
+
+The size of the vectors is in fastembed's own list of models, so that nothing is downloaded before the first text;
+then the model comes from its hub, or from fastembed's cache folder (``FASTEMBED_CACHE_PATH``, which fastembed itself
+reads).
+"""
+
+import importlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from elysia_dagster.embedders.vectors import estimate_tokens, unit_rows
+from elysia_dagster.errors import EmbedderUnavailable, UsageError
+
+
+class FastembedEmbedder:
+    """Embeds texts by ``model``, a name of fastembed's list such as ``BAAI/bge-small-en-v1.5``.
+
+    Raises ``UsageError`` where the package is missing or does not know the model.
+    """
+
+    def __init__(self, model: str) -> None:
+        try:
+            # by name: the package is an extra, and its types are not there to be checked against
+            self._text_embedding: Any = importlib.import_module("fastembed").TextEmbedding
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                "the fastembed embedder needs the package fastembed.",
+                next_step="Install it: pip install 'elysia_dagster[fastembed]'.",
+            ) from error
+        sizes = {known["model"].lower(): int(known["dim"]) for known in self._text_embedding.list_supported_models()}
+        if model.lower() not in sizes:
+            raise UsageError(
+                f"fastembed has no model {model!r}.",
+                next_step="fastembed.TextEmbedding.list_supported_models() lists what it has.",
+            )
+        self.model_id = f"fastembed:{model}"
+        self.dimensions = sizes[model.lower()]
+        self._model_name = model
+        self._model: Any = None
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """float32 of shape ``(len(texts), dimensions)``, rows L2-normalised, zero for a blank text.
+
+        Raises ``EmbedderUnavailable`` when the model cannot be had. One text batch at a time: ONNX itself uses all
+        cores.
+        """
+        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        worded = [index for index, text in enumerate(texts) if text.strip()]
+        if worded:
+            with self._lock:
+                raw = np.stack(list(self._loaded().embed([texts[index] for index in worded])))
+            expected = (len(worded), self.dimensions)
+            if raw.shape != expected:
+                raise EmbedderUnavailable(
+                    f"{self.model_id} gave vectors of shape {raw.shape} where {expected} is expected.",
+                    next_step="Install another version of fastembed.",
+                )
+            vectors[worded] = unit_rows(raw)
+        return vectors
+
+    def count_tokens(self, texts: Sequence[str]) -> int:
+        """An estimate, since a dry run downloads no tokenizer: one token for every four bytes of UTF-8."""
+        return estimate_tokens(texts)
+
+    def check(self) -> None:
+        """Loads the model, and downloads it the first time; raises ``EmbedderUnavailable``."""
+        with self._lock:
+            self._loaded()
+
+    def close(self) -> None:
+        """Lets go of the model; the next text loads it again."""
+        with self._lock:
+            self._model = None
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            try:
+                self._model = self._text_embedding(model_name=self._model_name)
+            except (OSError, ValueError) as error:
+                # OSError is what requests and huggingface_hub raise, ValueError fastembed's own
+                # "Could not load model … from any source" (its issue 259)
+                raise EmbedderUnavailable(
+                    f"the model of {self.model_id} cannot be had: {_first_line(error)}.",
+                    next_step="It is downloaded once: connect this machine, or fill the folder FASTEMBED_CACHE_PATH.",
+                ) from error
+        return self._model
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
