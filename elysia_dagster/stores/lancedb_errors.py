@@ -30,7 +30,7 @@ _USED_UP = re.compile(
 )
 _NOT_WRITABLE = re.compile(
     r"Permission denied|Operation not permitted|Read-only file system|Input/output error|Stale file handle"
-    r"|os error (1|13|30|5|116)\b",
+    r"|Not a directory|File exists|os error (1|5|13|17|20|30|116)\b",
     re.IGNORECASE,
 )
 _TYPES = (RuntimeError, OSError, ValueError)

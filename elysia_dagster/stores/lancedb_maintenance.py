@@ -30,7 +30,7 @@ from elysia_dagster.stores.file_lock import HeldLock
 ID_INDEX = "id_idx"
 TEXT_INDEX = "content_idx"
 
-INDEX_FROM_ROWS = 10_000
+INDEX_FROM_ROWS = 5_000
 """A smaller table is scanned for ids as fast as an index is read."""
 
 VERSIONS_KEPT = timedelta(minutes=15)
@@ -79,8 +79,11 @@ def writes_between_looks(rows: int) -> int:
 
 
 def wants_compaction(shape: TableShape) -> bool:
-    """Whether a table has enough fragments that copying it pays: about when it has doubled by writes of 200 rows."""
-    return shape.fragments >= max(100, shape.rows // 400)
+    """Whether a table has enough fragments that copying it pays: about when it has doubled by writes of 200 rows.
+
+    90 is a little less than two times ``writes_between_looks``, so that the second look at a small table finds it due.
+    """
+    return shape.fragments >= max(90, shape.rows // 400)
 
 
 def due_step(shape: TableShape) -> Step | None:

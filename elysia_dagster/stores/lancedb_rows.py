@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,8 @@ _TEXTS_AFTER = ("write_hash", "content")
 _NUMBERS = ("size_bytes", "line_count")
 _POSITIONS = ("chunk_index", "start_line", "end_line")
 _INT64 = range(-(2**63), 2**63)
+_texts_of = attrgetter("id", *_TEXTS, *_TEXTS_AFTER, "document_id", "commit")
+_numbers_of = attrgetter(*_NUMBERS, *_POSITIONS)
 
 
 def table_schema(*, incarnation: str, model_id: str, dimensions: int) -> pa.Schema:
@@ -54,10 +57,10 @@ def why_rejected(item: StoreObject, dimensions: int) -> str | None:
         if not np.isfinite(vector).all():
             return "the vector holds NaN or infinite values"
     try:
-        _all_text(item).encode()
+        _joined_text(item).encode()
     except UnicodeEncodeError as error:
         return f"a text cannot be stored as UTF-8: {error.reason}"
-    if any(getattr(item, name) not in _INT64 for name in (*_NUMBERS, *_POSITIONS)):
+    if any(number not in _INT64 for number in _numbers_of(item)):
         return "a number does not fit 64 bits"
     try:
         _instant(item.last_modified)
@@ -141,11 +144,11 @@ def _instant(value: str | None) -> datetime | None:
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
-def _all_text(item: StoreObject) -> str:
-    values = (getattr(item, name) for name in ("id", *_TEXTS, *_TEXTS_AFTER, "document_id", "commit"))
-    return "\n".join(value for value in values if value is not None)
+def _joined_text(item: StoreObject) -> str:
+    return "\n".join(filter(None, _texts_of(item)))
 
 
 def _size_bytes(item: StoreObject) -> int:
-    vector_bytes = 0 if item.vector is None else item.vector.nbytes
-    return vector_bytes + len(_all_text(item).encode(errors="replace"))
+    text = _joined_text(item)
+    text_bytes = len(text) if text.isascii() else len(text.encode(errors="replace"))
+    return text_bytes + (0 if item.vector is None else item.vector.nbytes)
