@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 
 from elysia_dagster.models import Chunk
 from elysia_dagster.sync.languages import language_of
-from elysia_dagster.sync.structure import PARSED_BYTES, grammar_of, structural_cuts
+from elysia_dagster.sync.structure import PARSED_CHARACTERS, grammar_of, structural_cuts
 
 CHUNKER_ID = "tree-sitter-lines-1"
 """Names this way of cutting: another one whenever a boundary moves, which a new version of a grammar may do as well."""
@@ -22,7 +22,8 @@ MAX_CHARACTERS = 2_400
 _CUT_AT_MOST = 2_000  # what is longer than MAX_CHARACTERS is cut here at the latest, so that no tail is tiny
 _CUT_AT_LEAST = 600  # shorter only where a long declaration follows
 _WORTH_A_CHUNK = 200
-_PARSED_CHARACTERS = 524_288  # longer files are generated, most of them; by lines they take a fraction of the time
+_LONGEST_PARSED = 262_144  # longer files are generated, most of them; by lines they take a fraction of the time
+_MAX_FAILURES = 3
 _MID_LINE = 100
 
 # A line's start behind a newline: its indentation, if something stands on it that does not only close or go on.
@@ -60,18 +61,21 @@ def _preferred_cuts(text: str, path: str) -> dict[int, int]:
         if language_of(path) == "markdown":
             return {match.start(): len(match.group(1)) for match in _HEADING.finditer(text)}
         return {}
-    if len(text) > _PARSED_CHARACTERS:
+    if len(text) > _LONGEST_PARSED:
         return {}
     cuts: dict[int, int] = {}
-    start = 0
-    while start < len(text):
+    start = failures = 0
+    while start < len(text) and failures < _MAX_FAILURES:
         end = len(text)
-        if end - start > PARSED_BYTES:
-            end = _line_cut(text, start + PARSED_BYTES // 2, start + PARSED_BYTES)
+        if end - start > PARSED_CHARACTERS:
+            end = _line_cut(text, start + PARSED_CHARACTERS // 2, start + PARSED_CHARACTERS)
+        if grammar == "php" and start:
+            grammar = "php only"  # the `<?php` that opened the code lies in an earlier piece
         found = structural_cuts(text[start:end], grammar, _CUT_AT_MOST)
         if found is None:
-            break  # what the parser cannot get through goes by lines, and so does all behind it
-        cuts.update((start + offset, cost) for offset, cost in found.items())
+            failures += 1  # what the parser cannot get through goes by lines, in the end all that is left
+        else:
+            cuts.update((start + offset, cost) for offset, cost in found.items())
         start = end
     return cuts
 

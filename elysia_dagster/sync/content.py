@@ -176,7 +176,7 @@ def _read_reference(
                     with ConfinedFolder(root.resolve()) as opened:
                         return opened.read_file(relative, max_bytes=max_bytes)
         raise LineError(
-            f"The content_ref {reference!r} lies outside every root.",
+            f"The content_ref {reference!r:.200} lies outside every root.",
             next_step="Add the folder that holds it as --root.",
         )
     relative = check_relative_path(reference)
@@ -187,6 +187,6 @@ def _read_reference(
             if opened.kind_of(relative)[0] != "missing":
                 return opened.read_file(relative, max_bytes=max_bytes)
     raise LineError(
-        f"The content_ref {reference!r} names no file in the repository's folder or a root.",
+        f"The content_ref {reference!r:.200} names no file in the repository's folder or a root.",
         next_step="Add the folder that holds it as --root.",
     )
