@@ -1,13 +1,12 @@
-"""Makes the idf table that the hashing embedder ships, from the functions of the standard library of the running
-Python.
+"""Makes the idf table that the hashing embedder ships, from the standard library's sources of the running Python.
 
     python benchmarks/make_idf_table.py                     # rewrites elysia_dagster/embedders/data/idf-v1.txt.gz
     python benchmarks/make_idf_table.py --source DIR --output FILE
 
-A document is a function with its docstring, of any depth: about what a chunk is, and twice as good on the probe as
-whole files are (``self`` and ``return`` are in nearly every function, but so is ``os`` in nearly every file). Tests
-are left out: not every distribution of Python has them. The same sources give the same bytes. A new table is a new
-``model_id``: collections made with the old one have to be indexed again.
+A document is a function with its docstring, of any depth: it is nearer to a chunk than a file is, where many a common
+word is in every document (MRR@10 on the probe 0.627 and, by file, 0.613). Tests are left out: not every distribution
+of Python has them. The same sources give the same bytes. A new table is a new ``model_id``: collections made with the
+old one have to be indexed again.
 """
 
 import argparse

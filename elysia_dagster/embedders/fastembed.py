@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from elysia_dagster.embedders.vectors import estimate_tokens, unit_rows
+from elysia_dagster.embedders.vectors import estimate_tokens, sendable, unit_rows
 from elysia_dagster.errors import EmbedderUnavailable, UsageError
 
 
@@ -53,7 +53,7 @@ class FastembedEmbedder:
         worded = [index for index, text in enumerate(texts) if text.strip()]
         if worded:
             with self._lock:
-                raw = np.stack(list(self._loaded().embed([texts[index] for index in worded])))
+                raw = np.stack(list(self._loaded().embed([sendable(texts[index]) for index in worded])))
             expected = (len(worded), self.dimensions)
             if raw.shape != expected:
                 raise EmbedderUnavailable(

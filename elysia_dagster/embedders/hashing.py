@@ -4,8 +4,8 @@ A text is the sum of its words' vectors, each times ``1 + log tf``. A word's vec
 stem hashed to four signed places of 1024 and the character 4-grams of the stem to one place each (so that ``sync``
 and ``resync`` are near), all by scikit-learn's ``FeatureHasher`` (MurmurHash3, the same on every platform), times the
 square root of the word's idf. The root because the weight stands on both sides of a dot product: two texts meet with
-the idf of their common words, as in BM25, and not with its square (``benchmarks/embedder_probe.py``: MRR@10 0.02
-higher).
+the idf of their common words, as in BM25, and not with its square (``benchmarks/embedder_probe.py``: MRR@10 0.627, and
+0.587 without the root, 0.610 without the 4-grams, 0.489 without idf).
 
 Sums are made in whole numbers (fixed point), so that neither the order of the words nor what was embedded before, in
 which thread, can change a bit of a vector: a replayed chunk has the same bytes.
@@ -14,7 +14,7 @@ which thread, can change a bit of a vector: a replayed chunk has the same bytes.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import scipy.sparse as sp  # type: ignore[import-untyped]
+import scipy.sparse as sp
 
 from elysia_dagster.embedders.idf import TABLE_PATH, load_table
 from elysia_dagster.embedders.vectors import unit_rows
@@ -29,8 +29,7 @@ _COUNT_UNIT = 64
 
 _GROUP_CHARS = 1 << 18
 """Texts are worked on in groups of at most about this many characters (a chunk has 2 k). A text beyond it is the sum
-of its slices of this size, with ``1 + log tf`` in each. So what is held beside the result is bounded whatever
-comes."""
+of its slices of this size, with ``1 + log tf`` in each: what is held beside the result is bounded, whatever comes."""
 
 _MAX_REMEMBERED_SPELLINGS = 40_000
 """A new vocabulary is begun beyond it: about 25 MB. The 4,000 functions of the probe have 10,000."""

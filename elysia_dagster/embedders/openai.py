@@ -19,7 +19,7 @@ import numpy as np
 import orjson
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from elysia_dagster.embedders.vectors import estimate_tokens, unit_rows
+from elysia_dagster.embedders.vectors import estimate_tokens, sendable, unit_rows
 from elysia_dagster.errors import EmbedderUnavailable, LineError, UsageError
 
 try:
@@ -123,7 +123,7 @@ class OpenAIEmbedder:
     def _embed_part(self, texts: Sequence[str], indices: list[int]) -> np.ndarray:
         """The raw vectors of these texts; a request that is refused is halved until the text is found."""
         try:
-            return self._request([texts[index] for index in indices], self._retry_budget_s)
+            return self._request([sendable(texts[index]) for index in indices], self._retry_budget_s)
         except _Refused as refusal:
             if len(indices) == 1:
                 self._probe(

@@ -17,6 +17,11 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
     return unit
 
 
+def sendable(text: str) -> str:
+    """``text`` as UTF-8 can carry it: a lone surrogate (JSON's ``"\\ud800"``) becomes a question mark."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def estimate_tokens(texts: Iterable[str]) -> int:
     """About how many tokens all texts together have: a token for every four UTF-8 bytes, begun ones counted, in each
     text."""

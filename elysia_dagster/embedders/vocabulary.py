@@ -5,8 +5,8 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.sparse as sp  # type: ignore[import-untyped]
-from sklearn.feature_extraction import FeatureHasher  # type: ignore[import-untyped]
+import scipy.sparse as sp
+from sklearn.feature_extraction import FeatureHasher
 
 from elysia_dagster.embedders.idf import IdfTable
 from elysia_dagster.embedders.words import stem
@@ -54,9 +54,6 @@ class Vocabulary(dict[str, int]):
                 self._stems = []
                 self._made = sp.vstack([self._made, new.astype(np.int64)], format="csr")
             return self._made
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("a vocabulary holds a lock and does not pickle")
 
     def _features(self, root: str) -> Iterator[tuple[str, int]]:
         """What the hasher adds up for a stem. NUL, which no word contains, keeps places and 4-grams apart."""

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import importlib.util
-import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -217,11 +216,6 @@ def test_close_forgets_the_words_and_check_never_fails(embedder: HashingEmbedder
     embedder.close()
     embedder.check()
     assert (embedder.embed([TEXT]) == before).all()
-
-
-def test_a_vocabulary_refuses_to_pickle(embedder: HashingEmbedder) -> None:
-    with pytest.raises(TypeError, match="does not pickle"):
-        pickle.dumps(embedder._vocabulary)
 
 
 def test_tokens_are_words(embedder: HashingEmbedder) -> None:
