@@ -25,7 +25,7 @@ from typing import Any
 class ElysiaError(Exception):
     """Base of all errors of the project.
 
-    ``message`` is one sentence that names the line, file or run; ``next_step`` is what the reader should type or change.
+    ``message`` is one sentence that names the line, file or run; ``next_step`` is what the reader should type.
     Instances pickle with all their attributes, since Dagster hands errors between processes.
     """
 

@@ -1,0 +1,147 @@
+"""What the ledger knows of collections, and where each repository stands in them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from elysia_dagster.checkpoint import clock
+from elysia_dagster.checkpoint.claims import Lease, check_token
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.records import CollectionRecord
+from elysia_dagster.checkpoint.schema import (
+    collections,
+    documents,
+    failed_lines,
+    repository_changesets,
+    sync_runs,
+)
+from elysia_dagster.models import DocumentState
+
+
+def find_collection(database: Database, store: str, name: str) -> CollectionRecord | None:
+    """The collection that the ledger knows under a store's URL and a name."""
+    with database.read() as connection:
+        row = (
+            connection.execute(select(collections).where(collections.c.store == store, collections.c.name == name))
+            .mappings()
+            .one_or_none()
+        )
+    if row is None:
+        return None
+    return CollectionRecord(**{key: value for key, value in row.items() if key != "created_at"})
+
+
+def register_collection(
+    database: Database, *, store: str, name: str, incarnation: str, model: str, dimensions: int, chunker: str
+) -> CollectionRecord:
+    """Makes the ledger know a collection before it is created in the store; one known already is returned as it is."""
+    with database.write() as connection:
+        known = connection.execute(
+            select(collections.c.collection_id).where(collections.c.store == store, collections.c.name == name)
+        ).first()
+        if known is None:
+            connection.execute(
+                insert(collections).values(
+                    store=store,
+                    name=name,
+                    incarnation=incarnation,
+                    model=model,
+                    dimensions=dimensions,
+                    chunker=chunker,
+                    created_at=clock.stamp(),
+                )
+            )
+    found = find_collection(database, store, name)
+    assert found is not None
+    return found
+
+
+def move_commit(database: Database, lease: Lease, repository: str, record: Mapping[str, Any]) -> str | None:
+    """Records that a repository's lines up to ``record`` (a ``new_changeset``) are all in the collection.
+
+    Only forward in sequence. Returns the gap, where ``parent`` is given and is not the commit stored before.
+    """
+    with database.write() as connection:
+        check_token(connection, lease)
+        before = connection.execute(
+            select(repository_changesets).where(
+                repository_changesets.c.collection_id == lease.collection_id,
+                repository_changesets.c.repository == repository,
+            )
+        ).one_or_none()
+        if before is not None and before.sequence > lease.sequence:
+            return None
+        gap = None
+        parent = record.get("parent")
+        if parent and before is not None and before.commit_id not in (parent, record.get("commit")):
+            gap = f"{repository}: the changeset follows {parent}, the collection stands at {before.commit_id}"
+        values = {
+            "collection_id": lease.collection_id,
+            "repository": repository,
+            "commit_id": record.get("commit"),
+            "parent": parent,
+            "branch": record.get("branch"),
+            "record": json.dumps(record, sort_keys=True),
+            "run_id": lease.run_id,
+            "sequence": lease.sequence,
+            "incomplete": False,
+            "gap": gap,
+            "moved_at": clock.stamp(),
+        }
+        insert_ = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(
+            insert_(repository_changesets)
+            .values(**values)
+            .on_conflict_do_update(index_elements=["collection_id", "repository"], set_=values)
+        )
+    return gap
+
+
+def mark_incomplete(database: Database, collection_id: int) -> None:
+    """Sets ``incomplete`` of every repository's commit to whether a run up to it has a failed line there."""
+    failures = (
+        select(func.count())
+        .select_from(failed_lines)
+        .join(sync_runs, sync_runs.c.run_id == failed_lines.c.run_id)
+        .join(
+            collections,
+            (collections.c.store == sync_runs.c.store) & (collections.c.name == sync_runs.c.collection_name),
+        )
+        .where(
+            collections.c.collection_id == collection_id,
+            failed_lines.c.repository == repository_changesets.c.repository,
+            sync_runs.c.sequence <= repository_changesets.c.sequence,
+        )
+        .correlate(repository_changesets)
+        .scalar_subquery()
+    )
+    with database.write() as connection:
+        connection.execute(
+            update(repository_changesets)
+            .where(repository_changesets.c.collection_id == collection_id)
+            .values(incomplete=failures > 0)
+        )
+
+
+def repositories_with_failures(database: Database, run_id: str) -> frozenset[str]:
+    """Repositories of a run that have a failed line in it."""
+    with database.read() as connection:
+        return frozenset(
+            connection.execute(
+                select(failed_lines.c.repository).where(failed_lines.c.run_id == run_id).distinct()
+            ).scalars()
+        )
+
+
+def holds_documents(database: Database, collection_id: int) -> bool:
+    """Whether the ledger says that the collection holds, or may hold, anything."""
+    with database.read() as connection:
+        found = connection.execute(
+            select(documents.c.path)
+            .where(documents.c.collection_id == collection_id, documents.c.state != DocumentState.ABSENT.value)
+            .limit(1)
+        ).first()
+    return found is not None

@@ -1,0 +1,155 @@
+"""Opening the checkpoint database: connection settings, upgrades, and the two kinds of transaction.
+
+SQLite by default (WAL, ``synchronous=NORMAL``: a power loss may take the last transactions, never the database's shape;
+every write in ``BEGIN IMMEDIATE``, so that a transaction never has to be upgraded half way), PostgreSQL by URL.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from elysia_dagster.errors import CheckpointError, ResourceExhausted, TransientError
+
+HEAD_REVISION = "0002"
+"""The migration that this program's schema stands at; a test compares it with the migrations folder."""
+
+
+class Database:
+    """An open checkpoint database. Safe to share between threads, not between processes."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        self.engine = engine
+        self.name = name
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One write transaction; rolled back whole when the block raises.
+
+        Raises ``ResourceExhausted`` (disk full) and ``TransientError`` (another writer held it past the time-out).
+        """
+        with self._translated(), self.engine.connect().execution_options(write=True) as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One read transaction: a consistent view that holds no writer up."""
+        with self._translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    def close(self) -> None:
+        """Closes every pooled connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise translate(error, self.name) from error
+
+
+def translate(error: DBAPIError, name: str) -> Exception:
+    """The project's error for a driver's, by its type and message; the error itself where it is none of the known."""
+    said = str(error.orig)
+    if "database or disk is full" in said or "No space left" in said or "disk I/O error" in said:
+        return ResourceExhausted(
+            f"The checkpoint database {name} cannot grow: {said}.",
+            next_step="Free some disk space, then give the same command again.",
+        )
+    if "database is locked" in said or "database table is locked" in said:
+        return TransientError(
+            f"The checkpoint database {name} was held by another writer for too long.",
+            next_step="Give the same command again, or raise ELYSIACTL_SQLITE_TIMEOUT.",
+        )
+    if "unable to open database file" in said or "readonly database" in said:
+        return CheckpointError(
+            f"The checkpoint database {name} cannot be opened for writing: {said}.",
+            next_step="Check the folder's owner and mode, or set ELYSIACTL_CHECKPOINT_DB_DIR.",
+        )
+    if error.connection_invalidated or "connection failed" in said or "could not connect" in said:
+        return TransientError(
+            f"The checkpoint database {name} does not answer.", next_step="Start it, then give the same command again."
+        )
+    return error
+
+
+def open_database(target: Path | str, *, timeout_s: float = 30.0) -> Database:
+    """Opens the database file (``Path``) or server (URL), makes or upgrades its schema, and returns it.
+
+    Raises ``CheckpointError`` for a database that a newer version made, which is left untouched.
+    """
+    if isinstance(target, Path):
+        _make_private(target)
+        engine = create_engine(f"sqlite:///{target}", connect_args={"timeout": timeout_s})
+        _prepare_sqlite(engine, timeout_s)
+        name = str(target)
+    else:
+        engine = create_engine(target, pool_pre_ping=True)
+        name = make_url(target).render_as_string(hide_password=True)
+    database = Database(engine, name)
+    try:
+        _upgrade(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _make_private(path: Path) -> None:
+    """The file is made with mode 0600 before SQLite opens it; SQLite gives its WAL files the same mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise CheckpointError(
+            f"The checkpoint database {path} cannot be opened: {error.strerror}.",
+            next_step="Check the folder's owner and mode, or set ELYSIACTL_CHECKPOINT_DB_DIR.",
+        ) from error
+
+
+def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # the driver begins no transaction by itself
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={int(timeout_s * 1000)}")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-16000")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    return None if row is None else str(row[0])
+
+
+def _upgrade(database: Database) -> None:
+    with database.read() as connection:
+        revision = _revision(connection)
+    if revision == HEAD_REVISION:
+        return
+    if revision is not None and revision > HEAD_REVISION:
+        raise CheckpointError(
+            f"The checkpoint database {database.name} was made by a newer version (schema {revision}; this program "
+            f"knows {HEAD_REVISION}). It is untouched.",
+            next_step="Upgrade elysia_dagster.",
+        )
+    from elysia_dagster.checkpoint.migrations.upgrade import upgrade_schema
+
+    with database.write() as connection:
+        if _revision(connection) != HEAD_REVISION:  # another process may have upgraded meanwhile
+            upgrade_schema(connection)

@@ -1,0 +1,353 @@
+"""The ledger: what the collection holds, by document, and the two transitions of a batch, intend and settle."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, case, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from elysia_dagster.checkpoint.bulk import BulkStatement
+from elysia_dagster.checkpoint.claims import Lease, check_token, lease_lost
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.lines import answer_older_failures, settle_lines
+from elysia_dagster.checkpoint.records import CompletedLine, DocumentRow, FailedLine, Intent, Settlement
+from elysia_dagster.checkpoint.schema import documents
+from elysia_dagster.models import DocumentState
+
+Key = tuple[str, str]
+"""(repository, path): a document within its collection."""
+
+
+class StaleBatch(Exception):
+    """A document of the batch has changed since it was prepared: prepare the batch again."""
+
+
+def fetch_documents(database: Database, collection_id: int, keys: Iterable[Key]) -> dict[Key, DocumentRow]:
+    """The ledger's rows of some documents; those it has never seen are not in the answer."""
+    with database.read() as connection:
+        return _fetch(connection, collection_id, keys)
+
+
+def _fetch(connection: Connection, collection_id: int, keys: Iterable[Key]) -> dict[Key, DocumentRow]:
+    paths: dict[str, list[str]] = {}
+    for repository, path in keys:
+        paths.setdefault(repository, []).append(path)
+    found: dict[Key, DocumentRow] = {}
+    for repository, some in paths.items():
+        rows = connection.execute(_FETCH, {"collection": collection_id, "in_repository": repository, "paths": some})
+        for row in rows:
+            found[repository, row.path] = _document(row)
+    return found
+
+
+_FETCH = select(documents).where(
+    documents.c.collection_id == bindparam("collection"),
+    documents.c.repository == bindparam("in_repository"),
+    documents.c.path.in_(bindparam("paths", expanding=True)),
+)
+
+
+def _document(row: Row[Any]) -> DocumentRow:
+    _, repository, path, state, sequence, line, content_hash, write_hash, chunker, chunks, max_chunks, outcome = tuple(
+        row
+    )
+    return DocumentRow(
+        repository=repository,
+        path=path,
+        state=DocumentState(state),
+        version=(sequence, line),
+        content_hash=content_hash,
+        write_hash=write_hash,
+        chunker=chunker,
+        chunks=chunks,
+        max_chunks=max_chunks,
+        outcome=outcome,
+    )
+
+
+def documents_below(database: Database, collection_id: int, repository: str, folder: str) -> list[str]:
+    """Paths of the documents that the ledger holds, or may hold, below ``folder/`` ('' for the whole repository)."""
+    where = [
+        documents.c.collection_id == collection_id,
+        documents.c.repository == repository,
+        documents.c.state != DocumentState.ABSENT.value,
+    ]
+    if folder:
+        # a range instead of LIKE: the primary key serves it, and no character of a path needs escaping
+        where += [documents.c.path >= folder + "/", documents.c.path < folder + "0"]
+    with database.read() as connection:
+        return list(connection.execute(select(documents.c.path).where(*where).order_by(documents.c.path)).scalars())
+
+
+def intend_batch(database: Database, lease: Lease, intents: Sequence[Intent]) -> dict[Key, int | None]:
+    """Says, before anything is sent, what the store may hold from now on.
+
+    Returns by document the number of chunks that may exist in the store from now on, or None where a newer version
+    stands: that change is superseded and sends nothing. Raises ``LeaseLost``.
+    """
+    assert lease.collection_id is not None
+    verdicts: dict[Key, int | None] = {}
+    rows: list[tuple[Any, ...]] = []
+    with database.write() as connection:
+        check_token(connection, lease)
+        known = _fetch(connection, lease.collection_id, [(each.repository, each.path) for each in intents])
+        for each in intents:
+            key = (each.repository, each.path)
+            before = known.get(key)
+            if before is not None and before.version > (lease.sequence, each.line):
+                verdicts[key] = None
+                continue
+            most = max(each.chunks, before.max_chunks if before else 0)
+            verdicts[key] = most
+            rows.append(
+                (
+                    lease.collection_id,
+                    each.repository,
+                    each.path,
+                    DocumentState.WRITING.value,
+                    lease.sequence,
+                    each.line,
+                    each.content_hash,
+                    each.chunks,
+                    most,
+                )
+            )
+        if rows:
+            _INTEND.execute(connection, rows)
+    return verdicts
+
+
+_INTEND_NAMES = (
+    "collection_id",
+    "repository",
+    "path",
+    "state",
+    "version_sequence",
+    "version_line",
+    "content_hash",
+    "chunks",
+    "max_chunks",
+)
+
+
+def _intend_statement(statement: Any) -> Any:
+    statement = statement.values({name: bindparam(name) for name in _INTEND_NAMES})
+    return statement.on_conflict_do_update(
+        index_elements=_INTEND_NAMES[:3],
+        set_={name: statement.excluded[name] for name in _INTEND_NAMES[3:]} | {"write_hash": None},
+    )
+
+
+_INTEND = BulkStatement(
+    _INTEND_NAMES,
+    sqlite=_intend_statement(sqlite.insert(documents)),
+    postgresql=_intend_statement(postgresql.insert(documents)),
+)
+
+
+def settle_batch(
+    database: Database,
+    lease: Lease,
+    *,
+    settlements: Sequence[Settlement] = (),
+    suspects: Sequence[Key] = (),
+    completed: Sequence[CompletedLine] = (),
+    failed: Sequence[FailedLine] = (),
+    answers_older_failures: bool = False,
+) -> None:
+    """The outcome of a batch, in one transaction: documents, lines, counters.
+
+    ``suspects`` are documents of which the store holds an unknown mixture (an object was rejected). With
+    ``answers_older_failures`` failed lines of older runs that ask one thing of these documents become completed as
+    superseded. Raises ``LeaseLost``, and ``StaleBatch`` where an unchanged document is no longer what it was.
+    """
+    with database.write() as connection:
+        written = [each for each in settlements if each.is_written]
+        unsent = [each for each in settlements if not each.is_written]
+        settle_lines(connection, lease, completed=completed, failed=failed)
+        if written:
+            moved = _SETTLE_WRITTEN.execute(connection, [_values(lease, each) for each in written])
+            if moved != len(written):
+                raise lease_lost(lease)
+        if unsent:
+            moved = _SETTLE_UNCHANGED.execute(connection, [_values(lease, each) for each in unsent])
+            if moved != len(unsent):
+                raise StaleBatch
+        if suspects:
+            _suspect(connection, lease, suspects)
+        if answers_older_failures and settlements:
+            answer_older_failures(connection, lease, [(each.repository, each.path) for each in settlements])
+
+
+_OF_DOCUMENT = (
+    documents.c.collection_id == bindparam("b_collection"),
+    documents.c.repository == bindparam("b_repository"),
+    documents.c.path == bindparam("b_path"),
+)
+
+_SETTLE_NAMES = (
+    "b_collection",
+    "b_repository",
+    "b_path",
+    "b_sequence",
+    "b_line",
+    "b_state",
+    "b_content_hash",
+    "b_write_hash",
+    "b_chunker",
+    "b_chunks",
+    "b_max_chunks",
+    "b_outcome",
+)
+
+_SETTLE_WRITTEN = BulkStatement(
+    _SETTLE_NAMES,
+    every=update(documents)
+    .where(
+        *_OF_DOCUMENT,
+        documents.c.state == DocumentState.WRITING.value,
+        documents.c.version_sequence == bindparam("b_sequence"),
+        documents.c.version_line == bindparam("b_line"),
+    )
+    .values(
+        state=bindparam("b_state"),
+        content_hash=bindparam("b_content_hash"),
+        write_hash=bindparam("b_write_hash"),
+        chunker=bindparam("b_chunker"),
+        chunks=bindparam("b_chunks"),
+        max_chunks=bindparam("b_max_chunks"),
+        outcome=bindparam("b_outcome"),
+    ),
+)
+
+_SETTLE_UNCHANGED = BulkStatement(
+    _SETTLE_NAMES,
+    every=update(documents)
+    .where(
+        *_OF_DOCUMENT,
+        documents.c.state == bindparam("b_state"),
+        documents.c.content_hash.is_not_distinct_from(bindparam("b_content_hash")),
+        or_(
+            documents.c.version_sequence < bindparam("b_sequence"),
+            (documents.c.version_sequence == bindparam("b_sequence"))
+            & (documents.c.version_line <= bindparam("b_line")),
+        ),
+    )
+    .values(
+        version_sequence=bindparam("b_sequence"),
+        version_line=bindparam("b_line"),
+        # replayed within its own run, a document keeps saying that it was indexed
+        outcome=case(
+            (documents.c.version_sequence == bindparam("b_sequence"), documents.c.outcome),
+            else_=bindparam("b_outcome"),
+        ),
+    ),
+)
+
+
+def _values(lease: Lease, each: Settlement) -> tuple[Any, ...]:
+    return (
+        lease.collection_id,
+        each.repository,
+        each.path,
+        lease.sequence,
+        each.line,
+        each.state.value,
+        each.content_hash,
+        each.write_hash,
+        each.chunker,
+        each.chunks,
+        each.max_chunks,
+        each.outcome.value,
+    )
+
+
+def _suspect(connection: Connection, lease: Lease, keys: Sequence[Key]) -> None:
+    connection.execute(
+        update(documents).where(*_OF_DOCUMENT).values(state=DocumentState.SUSPECT.value),
+        [
+            {"b_collection": lease.collection_id, "b_repository": repository, "b_path": path}
+            for repository, path in keys
+        ],
+    )
+
+
+def mark_documents_suspect(database: Database, lease: Lease, most_chunks: dict[Key, int]) -> None:
+    """After a refused settle: what was sent may stand over what the run's new owner wrote. Needs no token.
+
+    ``most_chunks`` gives by document the number of chunks that may now exist.
+    """
+    with database.write() as connection:
+        for (repository, path), most in most_chunks.items():
+            connection.execute(
+                update(documents)
+                .where(
+                    documents.c.collection_id == lease.collection_id,
+                    documents.c.repository == repository,
+                    documents.c.path == path,
+                )
+                .values(
+                    state=DocumentState.SUSPECT.value,
+                    max_chunks=case((documents.c.max_chunks < most, most), else_=documents.c.max_chunks),
+                )
+            )
+
+
+def unsettled_documents(database: Database, collection_id: int, limit: int = 1000) -> list[DocumentRow]:
+    """Documents in ``writing`` or ``suspect``, the oldest version first."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(documents)
+            .where(
+                documents.c.collection_id == collection_id,
+                documents.c.state.in_([DocumentState.WRITING.value, DocumentState.SUSPECT.value]),
+            )
+            .order_by(documents.c.version_sequence)
+            .limit(limit)
+        )
+        return [_document(row) for row in rows]
+
+
+def clear_suspicion(database: Database, lease: Lease, rows: Sequence[DocumentRow]) -> None:
+    """Suspects that were compared with the store and found to be what the ledger says are present again."""
+    with database.write() as connection:
+        check_token(connection, lease)
+        for row in rows:
+            connection.execute(
+                update(documents)
+                .where(
+                    documents.c.collection_id == lease.collection_id,
+                    documents.c.repository == row.repository,
+                    documents.c.path == row.path,
+                    documents.c.state == DocumentState.SUSPECT.value,
+                    documents.c.version_sequence == row.version[0],
+                    documents.c.version_line == row.version[1],
+                )
+                .values(state=DocumentState.PRESENT.value, max_chunks=row.chunks)
+            )
+
+
+def count_chunks(database: Database, collection_id: int, repository: str) -> int:
+    """Objects that the store should hold of a repository, by the ledger."""
+    with database.read() as connection:
+        chunks: int = connection.execute(
+            select(func.coalesce(func.sum(documents.c.chunks), 0)).where(
+                documents.c.collection_id == collection_id,
+                documents.c.repository == repository,
+                documents.c.state == DocumentState.PRESENT.value,
+            )
+        ).scalar_one()
+    return chunks
+
+
+def count_unsettled(database: Database, collection_id: int, repository: str) -> int:
+    """Documents of a repository in ``writing`` or ``suspect``."""
+    with database.read() as connection:
+        found: int = connection.execute(
+            select(func.count()).where(
+                documents.c.collection_id == collection_id,
+                documents.c.repository == repository,
+                documents.c.state.in_([DocumentState.WRITING.value, DocumentState.SUSPECT.value]),
+            )
+        ).scalar_one()
+    return found

@@ -1,0 +1,165 @@
+"""What people ask the checkpoint: runs, summary, failed lines, outcomes. Reads only."""
+
+from typing import Any
+
+from sqlalchemy import and_, case, func, select
+
+from elysia_dagster.checkpoint import clock
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.checkpoint.schema import (
+    collections,
+    completed_lines,
+    documents,
+    failed_lines,
+    repository_changesets,
+    run_repositories,
+    sync_runs,
+)
+from elysia_dagster.models import DocumentState, RunStatus
+
+
+def list_runs(database: Database, *, limit: int = 20) -> list[RunRecord]:
+    """The latest runs, newest first."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(sync_runs).order_by(sync_runs.c.started_at.desc(), sync_runs.c.run_id.desc()).limit(limit)
+        ).mappings()
+        return [RunRecord.from_row(row) for row in rows]
+
+
+def unfinished_runs(database: Database) -> list[RunRecord]:
+    """Runs that wait to be resumed or are worked on, oldest first; those of the earlier system are left out."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(sync_runs)
+            .where(sync_runs.c.status == RunStatus.RUNNING.value, sync_runs.c.sequence.is_not(None))
+            .order_by(sync_runs.c.sequence)
+        ).mappings()
+        return [RunRecord.from_row(row) for row in rows]
+
+
+def runs_with_failures(database: Database) -> list[RunRecord]:
+    """Runs that have failed lines, oldest first."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(sync_runs)
+            .where(sync_runs.c.status.in_([RunStatus.FAILED.value, RunStatus.RUNNING.value]))
+            .where(sync_runs.c.error_count > 0, sync_runs.c.sequence.is_not(None))
+            .order_by(sync_runs.c.sequence)
+        ).mappings()
+        return [RunRecord.from_row(row) for row in rows]
+
+
+def count_outcomes(database: Database, run_id: str) -> dict[str, int]:
+    """Completed lines of a run by outcome."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(completed_lines.c.outcome, func.count())
+            .where(completed_lines.c.run_id == run_id)
+            .group_by(completed_lines.c.outcome)
+        )
+        return {outcome or "unknown": count for outcome, count in rows}
+
+
+def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int = 1000) -> list[dict[str, Any]]:
+    """Failed lines, as stored, of one run or of all; ``stale``: the collection still holds an older version."""
+    holds = (
+        select(documents.c.path)
+        .where(
+            documents.c.collection_id == collections.c.collection_id,
+            documents.c.repository == failed_lines.c.repository,
+            documents.c.path == failed_lines.c.file_path,
+            documents.c.state != DocumentState.ABSENT.value,
+        )
+        .correlate(collections, failed_lines)
+        .exists()
+    )
+    statement = (
+        select(failed_lines, case((holds, True), else_=False).label("stale"))
+        .join(sync_runs, sync_runs.c.run_id == failed_lines.c.run_id)
+        .outerjoin(
+            collections,
+            and_(collections.c.store == sync_runs.c.store, collections.c.name == sync_runs.c.collection_name),
+        )
+        .order_by(sync_runs.c.sequence, failed_lines.c.line_number)
+        .limit(limit)
+    )
+    if run_id is not None:
+        statement = statement.where(failed_lines.c.run_id == run_id)
+    with database.read() as connection:
+        return [{**row, "stale": bool(row["stale"])} for row in connection.execute(statement).mappings()]
+
+
+def summarize(database: Database) -> dict[str, Any]:
+    """Totals over all runs, and where every collection and repository stands."""
+    with database.read() as connection:
+        totals = connection.execute(
+            select(
+                func.count().label("total_runs"),
+                *(
+                    func.count().filter(sync_runs.c.status == status.value).label(f"{status.value}_runs")
+                    for status in RunStatus
+                ),
+                func.coalesce(func.sum(sync_runs.c.success_count), 0).label("total_success"),
+                func.coalesce(func.sum(sync_runs.c.error_count), 0).label("total_errors"),
+                func.max(sync_runs.c.started_at).label("last_run"),
+            )
+        ).mappings()
+        summary: dict[str, Any] = dict(next(iter(totals)))
+        summary["due_failed_lines"] = connection.execute(
+            select(func.count()).where(
+                failed_lines.c.next_retry_at.is_not(None), failed_lines.c.next_retry_at <= clock.stamp()
+            )
+        ).scalar_one()
+        summary["collections"] = [
+            dict(row)
+            for row in connection.execute(
+                select(
+                    collections.c.store,
+                    collections.c.name,
+                    collections.c.model,
+                    func.count(documents.c.path)
+                    .filter(documents.c.state == DocumentState.PRESENT.value)
+                    .label("documents"),
+                    func.coalesce(
+                        func.sum(documents.c.chunks).filter(documents.c.state == DocumentState.PRESENT.value), 0
+                    ).label("chunks"),
+                    func.count(documents.c.path)
+                    .filter(documents.c.state.in_([DocumentState.WRITING.value, DocumentState.SUSPECT.value]))
+                    .label("unsure"),
+                )
+                .outerjoin(documents, documents.c.collection_id == collections.c.collection_id)
+                .group_by(collections.c.collection_id)
+                .order_by(collections.c.name)
+            ).mappings()
+        ]
+        summary["repositories"] = [
+            dict(row)
+            for row in connection.execute(
+                select(
+                    collections.c.name.label("collection"),
+                    repository_changesets.c.repository,
+                    repository_changesets.c.commit_id,
+                    repository_changesets.c.branch,
+                    repository_changesets.c.incomplete,
+                    repository_changesets.c.gap,
+                    repository_changesets.c.moved_at,
+                )
+                .join(collections, collections.c.collection_id == repository_changesets.c.collection_id)
+                .order_by(collections.c.name, repository_changesets.c.repository)
+            ).mappings()
+        ]
+    return summary
+
+
+def repositories_of(database: Database, run_id: str) -> list[str]:
+    """The repositories that a run has claimed."""
+    with database.read() as connection:
+        return list(
+            connection.execute(
+                select(run_repositories.c.repository)
+                .where(run_repositories.c.run_id == run_id)
+                .order_by(run_repositories.c.repository)
+            ).scalars()
+        )

@@ -1,0 +1,124 @@
+"""What is dropped, and when: old runs, tombstones of removed documents, a collection that is given up."""
+
+from sqlalchemy import and_, delete, exists, func, or_, select
+
+from elysia_dagster.checkpoint.claims import live_holder
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.owner import Host
+from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.checkpoint.schema import (
+    collections,
+    completed_lines,
+    dagster_steps,
+    documents,
+    failed_lines,
+    repository_changesets,
+    repository_claims,
+    run_repositories,
+    sync_runs,
+)
+from elysia_dagster.errors import RepositoriesHeld, UsageError
+from elysia_dagster.models import DocumentState, RunStatus
+
+_FINISHED = (RunStatus.COMPLETED.value, RunStatus.FAILED.value, RunStatus.CANCELED.value)
+
+
+def expired_runs(database: Database, before: str) -> list[str]:
+    """Finished runs that ended before a stored moment, oldest first."""
+    with database.read() as connection:
+        return list(
+            connection.execute(
+                select(sync_runs.c.run_id)
+                .where(sync_runs.c.status.in_(_FINISHED), sync_runs.c.completed_at < before)
+                .order_by(sync_runs.c.completed_at)
+            ).scalars()
+        )
+
+
+def known_runs(database: Database) -> frozenset[str]:
+    """The names of all runs."""
+    with database.read() as connection:
+        return frozenset(connection.execute(select(sync_runs.c.run_id)).scalars())
+
+
+def drop_run(database: Database, run_id: str, host: Host) -> tuple[int, int] | None:
+    """Removes a finished run with its lines; (completed, failed) lines, or None where it was reopened meanwhile."""
+    with database.write() as connection:
+        row = connection.execute(select(sync_runs).where(sync_runs.c.run_id == run_id)).mappings().one_or_none()
+        if row is None:
+            return None
+        run = RunRecord.from_row(row)
+        if run.status is RunStatus.RUNNING or live_holder(run, host):
+            return None
+        failed = connection.execute(delete(failed_lines).where(failed_lines.c.run_id == run_id)).rowcount
+        completed = connection.execute(delete(completed_lines).where(completed_lines.c.run_id == run_id)).rowcount
+        for table in (run_repositories, repository_claims, dagster_steps, sync_runs):
+            connection.execute(delete(table).where(table.c.run_id == run_id))
+    return completed, failed
+
+
+def drop_tombstones(database: Database) -> int:
+    """Removes ``absent`` rows that no older run can write any more: none is unfinished, none has failed lines."""
+    older = (
+        exists()
+        .where(
+            sync_runs.c.store == collections.c.store,
+            sync_runs.c.collection_name == collections.c.name,
+            collections.c.collection_id == documents.c.collection_id,
+            sync_runs.c.sequence < documents.c.version_sequence,
+            or_(
+                sync_runs.c.status == RunStatus.RUNNING.value,
+                and_(sync_runs.c.status == RunStatus.FAILED.value, sync_runs.c.error_count > 0),
+            ),
+        )
+        .correlate(documents)
+    )
+    with database.write() as connection:
+        return connection.execute(
+            delete(documents).where(documents.c.state == DocumentState.ABSENT.value, ~older)
+        ).rowcount
+
+
+def forget_collection(database: Database, store: str, name: str, host: Host) -> int:
+    """Makes the ledger forget a collection that was dropped in the store; how many documents it had.
+
+    Raises ``UsageError`` where it is not known, ``RepositoriesHeld`` while a run works on it. Its unfinished runs stay
+    and can no longer be resumed into anything but a collection made anew.
+    """
+    with database.write() as connection:
+        found = connection.execute(
+            select(collections.c.collection_id).where(collections.c.store == store, collections.c.name == name)
+        ).scalar_one_or_none()
+        if found is None:
+            raise UsageError(
+                f"The checkpoint knows no collection {name} in {store}.",
+                next_step="See: elysiactl index status --summary",
+            )
+        rows = connection.execute(
+            select(sync_runs).where(
+                sync_runs.c.store == store,
+                sync_runs.c.collection_name == name,
+                sync_runs.c.status == RunStatus.RUNNING.value,
+            )
+        ).mappings()
+        for run in map(RunRecord.from_row, rows):
+            if holder := live_holder(run, host):
+                raise RepositoriesHeld(
+                    f"Run {run.run_id} works on {name} ({holder}).", next_step="Stop that process first."
+                )
+        held = connection.execute(
+            select(func.count()).where(
+                documents.c.collection_id == found, documents.c.state != DocumentState.ABSENT.value
+            )
+        ).scalar_one()
+        for table in (documents, repository_changesets, repository_claims, run_repositories, collections):
+            connection.execute(delete(table).where(table.c.collection_id == found))
+    return int(held)
+
+
+def give_back_space(database: Database) -> None:
+    """Shrinks the file of a SQLite database; a server does so by itself."""
+    if database.engine.dialect.name == "sqlite":
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.exec_driver_sql("VACUUM")

@@ -1,0 +1,301 @@
+"""The life of a sync run, as named transitions: started, reopened for a retry, finished, given up."""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+
+from elysia_dagster.checkpoint import clock
+from elysia_dagster.checkpoint.claims import Lease, check_token, live_holder
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.owner import Host
+from elysia_dagster.checkpoint.records import RunOptions, RunRecord
+from elysia_dagster.checkpoint.schema import (
+    completed_lines,
+    failed_lines,
+    repository_claims,
+    run_repositories,
+    sequences,
+    sync_runs,
+)
+from elysia_dagster.errors import CheckpointError, RepositoriesHeld, UsageError
+from elysia_dagster.models import ErrorKind, RunStatus
+
+
+def new_run_id() -> str:
+    """A run's name: its moment to the second in UTC, and eight random hex digits."""
+    return f"sync-{clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
+
+
+def load_run(database: Database, run_id: str) -> RunRecord:
+    """The run of that name. Raises ``UsageError`` where there is none."""
+    with database.read() as connection:
+        return _load(connection, run_id)
+
+
+def _load(connection: Connection, run_id: str) -> RunRecord:
+    row = connection.execute(select(sync_runs).where(sync_runs.c.run_id == run_id)).mappings().one_or_none()
+    if row is None:
+        raise UsageError(f"There is no run {run_id}.", next_step="See the runs: elysiactl index status", run_id=run_id)
+    return RunRecord.from_row(row)
+
+
+def find_unfinished(database: Database, identity: str) -> RunRecord | None:
+    """The one unfinished run of an identity."""
+    with database.read() as connection:
+        row = connection.execute(
+            select(sync_runs).where(sync_runs.c.identity == identity, sync_runs.c.status == RunStatus.RUNNING.value)
+        ).mappings()
+        return next(map(RunRecord.from_row, row), None)
+
+
+def find_finished(database: Database, identity: str) -> RunRecord | None:
+    """The latest finished run of an identity, not counting those that were given up."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(sync_runs)
+            .where(
+                sync_runs.c.identity == identity,
+                sync_runs.c.status.in_([RunStatus.COMPLETED.value, RunStatus.FAILED.value]),
+            )
+            .order_by(sync_runs.c.sequence.desc())
+            .limit(1)
+        ).mappings()
+        return next(map(RunRecord.from_row, rows), None)
+
+
+def touched_since(database: Database, run: RunRecord) -> bool:
+    """Whether a run that began later has claimed one of this run's repositories."""
+    mine = run_repositories.alias("mine")
+    later = run_repositories.alias("later")
+    with database.read() as connection:
+        found = connection.execute(
+            select(later.c.run_id)
+            .select_from(mine)
+            .join(
+                later,
+                and_(
+                    later.c.collection_id == mine.c.collection_id,
+                    later.c.repository == mine.c.repository,
+                    later.c.sequence > mine.c.sequence,
+                ),
+            )
+            .where(mine.c.run_id == run.run_id)
+            .limit(1)
+        ).first()
+    return found is not None
+
+
+def start_run(
+    database: Database,
+    *,
+    run_id: str,
+    identity: str,
+    digest: str,
+    input_source: str,
+    total_lines: int,
+    store: str,
+    collection: str,
+    dry_run: bool,
+    options: RunOptions,
+) -> tuple[RunRecord, bool]:
+    """Opens a run, or gives the unfinished one of the same identity that another process has just opened.
+
+    Returns the run and whether it is the new one.
+    """
+    with database.write() as connection:
+        row = connection.execute(
+            select(sync_runs).where(sync_runs.c.identity == identity, sync_runs.c.status == RunStatus.RUNNING.value)
+        ).mappings()
+        if unfinished := next(iter(row), None):
+            return RunRecord.from_row(unfinished), False
+        sequence = _next_sequence(connection)
+        connection.execute(
+            insert(sync_runs).values(
+                run_id=run_id,
+                started_at=clock.stamp(),
+                input_source=input_source,
+                total_lines=total_lines,
+                processed_lines=0,
+                success_count=0,
+                error_count=0,
+                collection_name=collection,
+                dry_run=dry_run,
+                status=RunStatus.RUNNING.value,
+                sequence=sequence,
+                identity=identity,
+                digest=digest,
+                store=store,
+                options=options.to_json(),
+            )
+        )
+        return _load(connection, run_id), True
+
+
+def _next_sequence(connection: Connection) -> int:
+    """Grows for ever, also when the runs that used it are cleaned up: the fence compares by it."""
+    moved = connection.execute(
+        update(sequences).where(sequences.c.name == "run").values(value=sequences.c.value + 1)
+    ).rowcount
+    if not moved:
+        connection.execute(insert(sequences).values(name="run", value=1))
+    return int(connection.execute(select(sequences.c.value).where(sequences.c.name == "run")).scalar_one())
+
+
+def record_plan(database: Database, lease: Lease, *, changeset_info: str | None, self_contained: bool) -> None:
+    """What the pass over the spool found out about the whole changeset."""
+    with database.write() as connection:
+        check_token(connection, lease)
+        connection.execute(
+            update(sync_runs)
+            .where(sync_runs.c.run_id == lease.run_id)
+            .values(changeset_info=changeset_info, self_contained=self_contained)
+        )
+
+
+def record_interruption(database: Database, lease: Lease, reason: str) -> None:
+    """Why the run stopped before its end, for ``status``. Quietly nothing where the lease is lost."""
+    with database.write() as connection:
+        connection.execute(
+            update(sync_runs)
+            .where(sync_runs.c.run_id == lease.run_id, sync_runs.c.lease_token == lease.token)
+            .values(last_error=reason)
+        )
+
+
+def request_retry(
+    database: Database,
+    run: RunRecord,
+    *,
+    host: Host | None,
+    max_retries: int | None,
+    lines: Sequence[int] = (),
+    permanent: bool = False,
+    due_only: bool = False,
+) -> int:
+    """Asks for failed lines of a run to be tried again: they are unsettled from now on, and the run is running.
+
+    ``lines`` names lines, whatever their kind and count; else every line with fewer than ``max_retries`` retries
+    (None: any number), those of kind ``permanent`` only where asked for. ``host`` None says that the caller holds the
+    lease. Returns how many lines. Raises ``UsageError`` where another unfinished run of the same identity stands in
+    the way, ``RepositoriesHeld`` where another process works on the run.
+    """
+    condition = [failed_lines.c.run_id == run.run_id, failed_lines.c.pending.is_(False)]
+    if lines:
+        condition.append(failed_lines.c.line_number.in_(list(lines)))
+    else:
+        if max_retries is not None:
+            condition.append(failed_lines.c.retry_count < max_retries)
+        if not permanent:
+            condition.append(
+                or_(failed_lines.c.error_kind.is_(None), failed_lines.c.error_kind != ErrorKind.PERMANENT.value)
+            )
+        if due_only:
+            condition.append(or_(failed_lines.c.next_retry_at.is_(None), failed_lines.c.next_retry_at <= clock.stamp()))
+    with database.write() as connection:
+        current = _load(connection, run.run_id)
+        if current.status is RunStatus.CANCELED:
+            raise UsageError(
+                f"Run {run.run_id} was given up.",
+                next_step="Send its lines again as a new changeset.",
+                run_id=run.run_id,
+            )
+        if host is not None and (holder := live_holder(current, host)):
+            raise RepositoriesHeld(
+                f"Run {run.run_id} is held by {holder} since {current.lease_since}.", next_step="Wait for it."
+            )
+        asked = connection.execute(update(failed_lines).where(*condition).values(pending=True)).rowcount
+        if asked and current.status is not RunStatus.RUNNING:
+            other = connection.execute(
+                select(sync_runs.c.run_id).where(
+                    sync_runs.c.identity == run.identity, sync_runs.c.status == RunStatus.RUNNING.value
+                )
+            ).scalar_one_or_none()
+            if other:
+                raise UsageError(
+                    f"Run {other} of the same changeset is not finished; {run.run_id} cannot be reopened beside it.",
+                    next_step=f"First: elysiactl index resume --run-id {other}",
+                    run_id=run.run_id,
+                )
+            connection.execute(
+                update(sync_runs)
+                .where(sync_runs.c.run_id == run.run_id)
+                .values(status=RunStatus.RUNNING.value, completed_at=None, attempt=current.attempt + 1)
+            )
+    return asked
+
+
+def finish_run(database: Database, lease: Lease) -> RunRecord:
+    """Closes a run whose every line is settled: ``completed``, or ``failed`` where lines failed; gives its claims back.
+
+    Raises ``CheckpointError`` where a line is unsettled or a counter is not its table's number of rows: that is a bug.
+    """
+    with database.write() as connection:
+        check_token(connection, lease)
+        run = _load(connection, lease.run_id)
+        completed, failed, pending = count_lines(connection, lease.run_id)
+        if not run.dry_run:
+            if (completed, failed, completed + failed) != (run.success_count, run.error_count, run.processed_lines):
+                raise CheckpointError(
+                    f"Run {run.run_id} counts {run.success_count} completed and {run.error_count} failed lines, its "
+                    f"tables hold {completed} and {failed}.",
+                    next_step="Please report this; the rows are the truth.",
+                )
+            if pending or completed + failed != run.total_lines:
+                unsettled = run.total_lines - completed - failed + pending
+                raise CheckpointError(
+                    f"Run {run.run_id} has {unsettled} unsettled lines and cannot end.",
+                    next_step=f"Give: elysiactl index resume --run-id {run.run_id}",
+                )
+        close_run(connection, run.run_id, RunStatus.FAILED if failed else RunStatus.COMPLETED)
+        return _load(connection, run.run_id)
+
+
+def count_lines(connection: Connection, run_id: str) -> tuple[int, int, int]:
+    """Rows of ``completed_lines``, of ``failed_lines``, and those of the latter that wait for another try."""
+    completed = connection.execute(
+        select(func.count()).select_from(completed_lines).where(completed_lines.c.run_id == run_id)
+    ).scalar_one()
+    failed, pending = connection.execute(
+        select(func.count(), func.count().filter(failed_lines.c.pending.is_(True))).where(
+            failed_lines.c.run_id == run_id
+        )
+    ).one()
+    return completed, failed, pending
+
+
+def close_run(connection: Connection, run_id: str, status: RunStatus) -> None:
+    """Sets a final status and gives lease and claims back, in the caller's transaction."""
+    connection.execute(delete(repository_claims).where(repository_claims.c.run_id == run_id))
+    values: dict[str, Any] = {
+        "status": status.value,
+        "completed_at": clock.stamp(),
+        "lease_owner": None,
+        "lease_label": None,
+        "lease_expires_at": None,
+        "lease_parked": False,
+    }
+    if status is not RunStatus.CANCELED:
+        values["last_error"] = None
+    connection.execute(update(sync_runs).where(sync_runs.c.run_id == run_id).values(**values))
+
+
+def abandon_run(database: Database, run_id: str, host: Host) -> RunRecord:
+    """Gives a run up for good (``canceled``); what it settled stays. Raises ``RepositoriesHeld`` while it is worked on."""
+    with database.write() as connection:
+        run = _load(connection, run_id)
+        if run.status is not RunStatus.RUNNING:
+            raise UsageError(
+                f"Run {run_id} is {run.status.value}, not running.", next_step="See: elysiactl index status"
+            )
+        if holder := live_holder(run, host):
+            raise RepositoriesHeld(
+                f"Run {run_id} is held by {holder} since {run.lease_since}.", next_step="Stop that process first."
+            )
+        connection.execute(
+            update(sync_runs).where(sync_runs.c.run_id == run_id).values(lease_token=run.lease_token + 1)
+        )
+        connection.execute(update(failed_lines).where(failed_lines.c.run_id == run_id).values(pending=False))
+        close_run(connection, run_id, RunStatus.CANCELED)
+        return _load(connection, run_id)

@@ -1,0 +1,112 @@
+"""Every setting, read from the environment in this module only.
+
+Each setting is one field of ``Settings``; its environment variable is ``ELYSIACTL_`` and the field's name in upper case
+(without the unit's suffix), and the spelling ``elysiactl_…`` is read too. No ``.env`` file is read.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from elysia_dagster.errors import CheckpointError, UsageError
+
+DATABASE_NAME = "sync_checkpoints.db"
+SYSTEM_STATE_FOLDER = Path("/var/lib/elysiactl")
+
+
+def setting(default: Any, variable: str, meaning: str, *, secret: bool = False) -> Any:
+    """A field of ``Settings`` with its environment variable (without prefix) and what it means."""
+    return field(
+        default=default, repr=not secret, metadata={"variable": variable, "meaning": meaning, "secret": secret}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an installation sets once; command options and Dagster config override single fields."""
+
+    checkpoint_db_dir: str = setting("", "CHECKPOINT_DB_DIR", "state folder: checkpoint database, spools, vectors")
+    checkpoint_db_url: str = setting(
+        "", "CHECKPOINT_DB_URL", "database URL (postgresql+psycopg://…) in place of the SQLite file", secret=True
+    )
+    root: str = setting("", "ROOT", f"folders that hold the repositories, separated by '{os.pathsep}'")
+    repo: str = setting("", "REPO", "repository of lines that name none")
+    collection: str = setting("SRC_ENTERPRISE__", "COLLECTION", "collection to write")
+    store: str = setting("", "STORE", "store URL; default lancedb:<state folder>/vectors")
+    embedder: str = setting("hashing", "EMBEDDER", "hashing, openai:<model> or fastembed:<model>")
+    batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
+    embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
+    max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again")
+    checkpoint_cleanup_days: float = setting(7.0, "CHECKPOINT_CLEANUP_DAYS", "days that finished runs are kept")
+    sqlite_timeout_s: float = setting(30.0, "SQLITE_TIMEOUT", "seconds to wait for the database's writer")
+    lease_s: float = setting(60.0, "LEASE", "seconds until another host may take over a silent run")
+    park_s: float = setting(900.0, "PARK", "seconds that a Dagster run keeps its sync run between two steps")
+    max_line_bytes: int = setting(64 << 20, "MAX_LINE_BYTES", "bytes of one changeset line")
+    max_document_bytes: int = setting(10 << 20, "MAX_DOCUMENT_BYTES", "bytes of one document")
+    openai_base_url: str = setting("https://api.openai.com/v1", "OPENAI_BASE_URL", "OpenAI-compatible endpoint")
+    openai_api_key: str = setting("", "OPENAI_API_KEY", "key of that endpoint", secret=True)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """The settings of this process. Raises ``UsageError`` that names a variable whose value does not parse."""
+        environment = os.environ if environment is None else environment
+        values: dict[str, Any] = {}
+        for each in fields(cls):
+            variable = each.metadata["variable"]
+            text = environment.get(f"ELYSIACTL_{variable}") or environment.get(f"elysiactl_{variable}")
+            if text:
+                values[each.name] = _parse(each.type, text, variable)
+        return cls(**values)
+
+    def state_folder(self) -> tuple[Path, str]:
+        """The state folder and, where it is not the expected one, a sentence that says so. Makes the folder.
+
+        Raises ``CheckpointError`` where a folder that holds a database cannot be written: a second state would hide
+        what the first one knows.
+        """
+        if self.checkpoint_db_dir:
+            return _writable(Path(self.checkpoint_db_dir).expanduser().absolute()), ""
+        is_there = SYSTEM_STATE_FOLDER.exists() or _can_make(SYSTEM_STATE_FOLDER)
+        holds_state = (SYSTEM_STATE_FOLDER / DATABASE_NAME).exists()
+        if is_there and (holds_state or os.access(SYSTEM_STATE_FOLDER, os.W_OK)):
+            return _writable(SYSTEM_STATE_FOLDER), ""
+        base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+        folder = _writable(Path(base).expanduser() / "elysiactl")
+        return folder, f"State is kept in {folder}, since {SYSTEM_STATE_FOLDER} cannot be written."
+
+
+def _parse(kind: Any, text: str, variable: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise UsageError(f"ELYSIACTL_{variable}={text!r} is not a number.", next_step="Mend it or unset it.") from error
+    if kind is not str and not 0 < value < 1e15:
+        raise UsageError(f"ELYSIACTL_{variable}={text!r} must be above zero.", next_step="Mend it or unset it.")
+    return value
+
+
+def _can_make(folder: Path) -> bool:
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError:
+        return False
+    return True
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CheckpointError(
+            f"The state folder {folder} cannot be made: {error.strerror}.",
+            next_step="Set ELYSIACTL_CHECKPOINT_DB_DIR to a folder that can be written.",
+        ) from error
+    database = folder / DATABASE_NAME
+    if not os.access(folder, os.W_OK) or (database.exists() and not os.access(database, os.W_OK)):
+        raise CheckpointError(
+            f"The state folder {folder} cannot be written by this user.",
+            next_step="Run as its owner, or set ELYSIACTL_CHECKPOINT_DB_DIR to another state.",
+        )
+    return folder

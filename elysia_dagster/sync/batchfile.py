@@ -1,0 +1,107 @@
+"""``batch-<n>.arrow``: an embedded batch on disk, so that an embedding that was paid for is never paid again."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from elysia_dagster.models import Chunk, Outcome
+from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, write_hash
+from elysia_dagster.sync.files import write_aside
+from elysia_dagster.sync.planfile import PlannedChange
+from elysia_dagster.sync.winners import ChangeKind
+
+
+def batch_path(folder: Path, number: int) -> Path:
+    """Where a batch's embeddings lie."""
+    return folder / f"batch-{number}.arrow"
+
+
+def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str) -> None:
+    """Writes a batch: its chunks as rows, its changes in the metadata. Raises ``ResourceExhausted``."""
+    dimensions = batch.vectors.shape[1]
+    chunks = [chunk for change in batch.changes for chunk in change.chunks]
+    schema = pa.schema(
+        [
+            ("text", pa.large_string()),
+            ("start_line", pa.int32()),
+            ("end_line", pa.int32()),
+            ("write_hash", pa.string()),
+            ("vector", pa.list_(pa.float32(), dimensions)),
+        ],
+        metadata={b"batch": _header(batch, model_id, chunker)},
+    )
+    flat = pa.array(np.ascontiguousarray(batch.vectors, dtype=np.float32).reshape(-1))
+    table = pa.record_batch(
+        [
+            pa.array([chunk.text for chunk in chunks], pa.large_string()),
+            pa.array([chunk.start_line for chunk in chunks], pa.int32()),
+            pa.array([chunk.end_line for chunk in chunks], pa.int32()),
+            pa.array(batch.write_hashes, pa.string()),
+            pa.FixedSizeListArray.from_arrays(flat, dimensions),
+        ],
+        schema=schema,
+    )
+    with write_aside(path) as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_batch(table)
+
+
+def _header(batch: EmbeddedBatch, model_id: str, chunker: str) -> bytes:
+    changes: list[dict[str, Any]] = []
+    for change in batch.changes:
+        fields = {name: value for name, value in asdict(change).items() if name != "chunks"}
+        fields["action"] = change.action.value
+        fields["outcome"] = change.outcome.value if change.outcome else None
+        fields["planned"]["kind"] = int(change.planned.kind)
+        changes.append(fields)
+    header = {"number": batch.number, "model": model_id, "chunker": chunker, "changes": changes}
+    return json.dumps(header).encode()
+
+
+def load_batch(path: Path, planned: list[PlannedChange], *, model_id: str, chunker: str) -> EmbeddedBatch | None:
+    """The batch that was saved for just these changes, or None where there is none, or a torn or another one.
+
+    Every row is checked against its ``write_hash``, so that a damaged vector is made again and never sent.
+    """
+    try:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+            header = json.loads(reader.schema.metadata[b"batch"])
+            table = reader.get_batch(0)
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return None
+    if (header["model"], header["chunker"]) != (model_id, chunker):
+        return None
+    texts = table.column("text").to_pylist()
+    starts, ends = table.column("start_line").to_pylist(), table.column("end_line").to_pylist()
+    hashes = tuple(table.column("write_hash").to_pylist())
+    vectors = table.column("vector").flatten().to_numpy().reshape(len(texts), -1)
+    changes = tuple(_change(fields, texts, starts, ends) for fields in header["changes"])
+    if [change.planned for change in changes] != planned:
+        return None
+    if hashes != tuple(
+        write_hash(text, vector, model_id, chunker) for text, vector in zip(texts, vectors, strict=True)
+    ):
+        return None
+    return EmbeddedBatch(number=header["number"], changes=changes, vectors=vectors, write_hashes=hashes, embedded=0)
+
+
+def _change(fields: dict[str, Any], texts: list[str], starts: list[int], ends: list[int]) -> PreparedChange:
+    planned = PlannedChange(**{**fields["planned"], "kind": ChangeKind(fields["planned"]["kind"])})
+    first, end = fields["rows"]
+    chunks = tuple(
+        Chunk(index=row - first, text=texts[row], start_line=starts[row], end_line=ends[row])
+        for row in range(first, end)
+    )
+    return PreparedChange(
+        **{
+            **fields,
+            "planned": planned,
+            "action": Action(fields["action"]),
+            "outcome": Outcome(fields["outcome"]) if fields["outcome"] else None,
+            "rows": (first, end),
+            "chunks": chunks,
+        }
+    )

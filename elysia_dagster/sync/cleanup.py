@@ -1,0 +1,68 @@
+"""Old runs go, with their files; what another run could still need stays."""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from elysia_dagster.checkpoint import clock, retention
+from elysia_dagster.sync.engine import Engine, remove_run_folder
+from elysia_dagster.sync.files import folder_bytes
+
+ORPHAN_AGE_S = 86_400.0
+"""Seconds after which a folder that no run names is a dead process's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanupReport:
+    """What went: runs with their lines, tombstones of documents, and bytes of spools and batch files."""
+
+    runs: tuple[str, ...]
+    completed_lines: int
+    failed_lines: int
+    tombstones: int
+    freed_bytes: int
+
+
+def cleanup_checkpoints(engine: Engine, *, keep_days: float, give_back_space: bool = False) -> CleanupReport:
+    """Drops finished runs that ended more than ``keep_days`` ago. Unfinished runs are never dropped.
+
+    With ``give_back_space`` the database file shrinks, which holds other writers up (2 s for 200 MB).
+    """
+    dropped: list[str] = []
+    completed = failed = freed = 0
+    before = clock.stamp(clock.now() - timedelta(days=keep_days))
+    for run_id in retention.expired_runs(engine.database, before):
+        counts = retention.drop_run(engine.database, run_id, engine.host)
+        if counts is None:
+            continue
+        engine.faults("run-dropped")
+        dropped.append(run_id)
+        completed += counts[0]
+        failed += counts[1]
+        freed += folder_bytes(engine.run_folder(run_id))
+        remove_run_folder(engine, run_id)
+    freed += _remove_orphans(engine)
+    tombstones = retention.drop_tombstones(engine.database)
+    if give_back_space:
+        retention.give_back_space(engine.database)
+    return CleanupReport(
+        runs=tuple(dropped),
+        completed_lines=completed,
+        failed_lines=failed,
+        tombstones=tombstones,
+        freed_bytes=freed,
+    )
+
+
+def _remove_orphans(engine: Engine) -> int:
+    """Folders of runs that were dropped, or never opened, by a process that died in between."""
+    work = engine.run_folder("x").parent
+    if not work.is_dir():
+        return 0
+    freed = 0
+    known = retention.known_runs(engine.database)
+    for folder in work.iterdir():
+        if folder.name not in known and time.time() - folder.stat().st_mtime > ORPHAN_AGE_S:
+            freed += folder_bytes(folder)
+            remove_run_folder(engine, folder.name)
+    return freed

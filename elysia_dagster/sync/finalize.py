@@ -1,0 +1,135 @@
+"""The last stage: every line settled, counters true, ledger and store alike? Then commits move, the run is closed."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from elysia_dagster.checkpoint import collections, ledger, queries, runs
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.records import DocumentRow, RunRecord
+from elysia_dagster.models import DocumentState, RunStatus, object_id
+from elysia_dagster.sync.batch import document_write_hash
+from elysia_dagster.sync.engine import Work
+from elysia_dagster.sync.plans import RunPlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that must be so; a difference is reported and fails the check, not the run."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncReport:
+    """What became of a run. ``outcomes`` counts lines; ``commits`` gives by repository the new commit."""
+
+    run: RunRecord
+    outcomes: dict[str, int]
+    checks: tuple[Check, ...] = ()
+    commits: dict[str, str | None] = field(default_factory=dict)
+    gaps: tuple[str, ...] = ()
+    failures: tuple[dict[str, Any], ...] = ()
+    objects: int | None = None
+
+    @property
+    def repair_command(self) -> str:
+        """What to type next, or '' where nothing is left to do."""
+        if self.run.status is RunStatus.FAILED:
+            return f"elysiactl index retry --run-id {self.run.run_id}"
+        return ""
+
+
+FIRST_FAILURES = 20
+"""Failed lines that a report shows."""
+
+
+def finalize_run(work: Work) -> SyncReport:
+    """Closes the run. Raises ``CheckpointError`` where a line is unsettled or a counter untrue, ``LeaseLost``."""
+    database = work.engine.database
+    checks: list[Check] = []
+    gaps: list[str] = []
+    commits: dict[str, str | None] = {}
+    objects = None
+    if work.collection is not None and not work.run.dry_run:
+        work.engine.faults("before-finalize")
+        _verify_suspects(work)
+        with RunPlan(work.folder) as plan:
+            repositories = plan.repositories
+        checks += _compare(work, repositories)
+        objects = work.store.count(work.collection.name)
+        failed = collections.repositories_with_failures(database, work.run.run_id)
+        changesets: dict[str, Any] = json.loads(runs.load_run(database, work.run.run_id).changeset_info or "{}")
+        for repository, record in changesets.items():
+            if repository not in failed:
+                gap = collections.move_commit(database, work.lease, repository, record)
+                commits[repository] = record.get("commit")
+                gaps += [gap] if gap else []
+        work.engine.faults("commits-moved")
+    run = runs.finish_run(database, work.lease)
+    if work.collection is not None and not run.dry_run:
+        collections.mark_incomplete(database, work.collection.collection_id)
+    work.engine.faults("finished")
+    return SyncReport(
+        run=run,
+        outcomes=queries.count_outcomes(database, run.run_id),
+        checks=tuple(checks),
+        commits=commits,
+        gaps=tuple(gaps),
+        failures=tuple(queries.failed_lines_of(database, run.run_id, limit=FIRST_FAILURES)),
+        objects=objects,
+    )
+
+
+def finished_report(database: Database, run: RunRecord) -> SyncReport:
+    """The report of a run that is finished already."""
+    return SyncReport(
+        run=run,
+        outcomes=queries.count_outcomes(database, run.run_id),
+        failures=tuple(queries.failed_lines_of(database, run.run_id, limit=FIRST_FAILURES)),
+    )
+
+
+def _compare(work: Work, repositories: list[str]) -> list[Check]:
+    """Objects of each claimed repository, by the ledger and by the store."""
+    assert work.collection is not None
+    checks = []
+    for repository in repositories:
+        expected = ledger.count_chunks(work.engine.database, work.collection.collection_id, repository)
+        unsure = ledger.count_unsettled(work.engine.database, work.collection.collection_id, repository)
+        found = work.store.count(work.collection.name, repository=repository)
+        if expected != found or unsure:
+            checks.append(
+                Check(
+                    name=f"ledger equals store: {repository}",
+                    passed=False,
+                    detail=f"the ledger has {expected} objects ({unsure} documents unsure), the store {found}; "
+                    "a document that was being written when a process died is written anew by its own run",
+                )
+            )
+    if not checks:
+        checks.append(Check(name="ledger equals store", passed=True, detail=f"{len(repositories)} repositories"))
+    return checks
+
+
+def _verify_suspects(work: Work) -> None:
+    """Suspects that the store holds just as the ledger says are cleared; the others stay, and show in status."""
+    assert work.collection is not None
+    cleared: list[DocumentRow] = []
+    for row in ledger.unsettled_documents(work.engine.database, work.collection.collection_id):
+        if row.state is not DocumentState.SUSPECT or row.write_hash is None:
+            continue
+        ids = [
+            object_id(work.collection.name, row.repository, row.path, index)
+            for index in range(max(row.chunks, row.max_chunks))
+        ]
+        held = work.store.fetch_hashes(work.collection.name, ids)
+        hashes = [held.get(each) for each in ids]
+        wanted = [each for each in hashes[: row.chunks] if each is not None]
+        is_whole = len(wanted) == row.chunks and not any(hashes[row.chunks :])
+        if is_whole and document_write_hash(wanted) == row.write_hash:
+            cleared.append(row)
+    if cleared:
+        ledger.clear_suspicion(work.engine.database, work.lease, cleared)

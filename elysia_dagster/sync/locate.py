@@ -1,0 +1,147 @@
+"""Where a repository lies under the roots, decided once for each repository, and which document a line names."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from elysia_dagster.errors import LineError
+from elysia_dagster.sync.confine import ConfinedFolder, check_relative_path, check_repository_name
+
+
+class Locator:
+    """Finds repositories below ``roots``; lines that name none belong to ``repo``, else to the first root itself.
+
+    ``decided`` gives folders that an earlier process found, by repository.
+    """
+
+    def __init__(self, roots: Sequence[Path], repo: str, decided: dict[str, str] | None = None) -> None:
+        self._given = tuple(roots)
+        self.roots = tuple(root.resolve() for root in roots)
+        self.default = check_repository_name(repo) if repo else self.roots[0].name or "root"
+        self._named = bool(repo)
+        self._folders: dict[str, ConfinedFolder | LineError | None] = {}
+        self._known = decided or {}
+        self._nested: dict[str, list[Path]] | None = None
+
+    def close(self) -> None:
+        """Closes the folders."""
+        for folder in self._folders.values():
+            if isinstance(folder, ConfinedFolder):
+                folder.close()
+        self._folders.clear()
+
+    def folder(self, repository: str) -> ConfinedFolder | None:
+        """The repository's folder, or None where there is none. Raises ``LineError`` where two could be meant."""
+        if repository not in self._folders:
+            self._folders[repository] = self._find(repository)
+        found = self._folders[repository]
+        if isinstance(found, LineError):
+            raise found
+        return found
+
+    def decisions(self) -> dict[str, str]:
+        """The folder of every repository that has been asked for and lies somewhere for certain."""
+        return {
+            name: str(folder.path)
+            for name, folder in self._folders.items()
+            if isinstance(folder, ConfinedFolder) and self._is_certain(name, folder.path)
+        }
+
+    def relative(self, repository: str, path: str) -> str:
+        """A path of a line as a path in its repository. Raises ``LineError`` where it lies outside."""
+        if not path.startswith("/"):
+            return check_relative_path(path)
+        folder = self.folder(repository)
+        if folder is not None:
+            for given, root in zip(self._given, self.roots, strict=True):
+                if path.startswith(f"{given}/"):  # a root that is reached by a symbolic link
+                    path = f"{root}{path[len(str(given)) :]}"
+            if path.startswith(f"{folder.path}/"):
+                return check_relative_path(path[len(str(folder.path)) + 1 :])
+        raise LineError(
+            f"{path} lies outside the roots ({', '.join(map(str, self.roots))}).",
+            next_step=f"Add --root {Path(path).parent} to the command.",
+        )
+
+    def _is_certain(self, repository: str, path: Path) -> bool:
+        return path not in self.roots or repository == self.default or _is_working_tree(path)
+
+    def _find(self, repository: str) -> ConfinedFolder | LineError | None:
+        if known := self._known.get(repository):
+            return _open(Path(known))
+        if repository == self.default and not self._named:
+            return _open(self.roots[0])
+        here = [root for root in self.roots if _is_working_tree(root) and root.name == repository]
+        below = [path for root in self.roots if _is_folder(path := root / repository)]
+        trees = [path for path in below if _is_working_tree(path)]
+        deeper = [path for path in self._nested_trees().get(repository, ()) if path not in below]
+        if len(trees) + len(deeper) > 1 or (not trees and len(below) > 1):
+            places = ", ".join(map(str, trees + deeper or below))
+            return LineError(
+                f"Repository {repository} could be any of: {places}. Lines of repositories with one name cannot be "
+                f"told apart.",
+                next_step="Sync them one by one, each with its own --root and --repo.",
+            )
+        if trees:
+            return _open(trees[0])
+        if here:
+            return _open(here[0])
+        if below and not _is_working_tree(below[0].parent):
+            return _open(below[0])
+        return _open(self.roots[0])
+
+    def _nested_trees(self) -> dict[str, list[Path]]:
+        """Working trees two levels below the roots, by name: a producer that looks there calls them by it."""
+        if self._nested is None:
+            self._nested = {}
+            for root in self.roots:
+                if _is_working_tree(root):
+                    continue
+                for middle in _folders_in(root):
+                    if _is_working_tree(middle):
+                        continue
+                    for tree in filter(_is_working_tree, _folders_in(middle)):
+                        self._nested.setdefault(tree.name, []).append(tree)
+        return self._nested
+
+
+def _open(path: Path) -> ConfinedFolder | None:
+    try:
+        return ConfinedFolder(path)
+    except LineError:
+        return None
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_working_tree(path: Path) -> bool:
+    return (path / ".git").exists()
+
+
+def _folders_in(path: Path) -> list[Path]:
+    try:
+        with os.scandir(path) as entries:
+            return [path / each.name for each in entries if each.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def is_outside(line: bytes, roots: Sequence[Path]) -> bool:
+    """Whether a line names an absolute path outside the roots; a line that cannot be read does not."""
+    path = line.rstrip(b"\r\n")
+    if path.startswith(b"{"):
+        try:
+            named = orjson.loads(path).get("path")
+        except orjson.JSONDecodeError:
+            return False
+        if not isinstance(named, str):
+            return False
+        path = named.encode("utf-8", "replace")
+    if not path.startswith(b"/"):
+        return False
+    bases = {str(base) for root in roots for base in (root.absolute(), root.resolve())}
+    return not any(path.startswith(os.fsencode(base.rstrip("/")) + b"/") or base == "/" for base in bases)

@@ -1,0 +1,110 @@
+"""What a line of a changeset says: a change, a changeset record, nothing, or something that cannot be read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+import orjson
+
+from elysia_dagster.errors import LineError
+from elysia_dagster.sync.gitquote import split_rename, unquote
+
+
+class Op(IntEnum):
+    """What a line asks for, as the plan stores it."""
+
+    ADD = 0
+    MODIFY = 1
+    DELETE = 2
+
+
+OPS: Mapping[Any, Op] = {"modify": Op.MODIFY, "add": Op.ADD, "delete": Op.DELETE, None: Op.MODIFY}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParsedLine:
+    """A line that asks for a change. ``old_path`` is set for a rename; ``repo`` is '' where the line names none."""
+
+    op: Op
+    path: str
+    old_path: str | None
+    repo: str
+    record: dict[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChangesetRecord:
+    """A ``new_changeset`` line: where a repository stands after the lines before it."""
+
+    repo: str
+    record: dict[str, Any]
+
+
+def parse_record(raw: bytes) -> ParsedLine | ChangesetRecord:
+    """A line that begins with ``{``. Raises ``LineError`` (permanent) with the reason why it cannot be read."""
+    try:
+        record = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        record = _parse_leniently(raw, error)
+    repo = record.get("repo")
+    if repo is None:
+        repo = ""
+    elif not isinstance(repo, str):
+        raise LineError("`repo` is not a string.", permanent=True)
+    if "new_changeset" in record:
+        changeset = record["new_changeset"]
+        if not isinstance(changeset, dict):
+            raise LineError("`new_changeset` is not an object.", permanent=True)
+        for name in ("commit", "parent", "branch"):
+            if not isinstance(changeset.get(name), str | None):
+                raise LineError(f"`new_changeset.{name}` is not a string.", permanent=True)
+        return ChangesetRecord(repo=repo, record=changeset)
+    path = record.get("path")
+    if not isinstance(path, str):
+        raise LineError("The record has no `path`." if path is None else "`path` is not a string.", permanent=True)
+    try:
+        op = OPS[record.get("op")]
+    except (KeyError, TypeError):
+        raise LineError(f"`op` is {record.get('op')!r:.60}, not add, modify or delete.", permanent=True) from None
+    if " -> " in path and op is Op.MODIFY:
+        sides = split_rename(path)
+        if sides is not None:
+            return ParsedLine(op=op, path=sides[1], old_path=sides[0], repo=repo, record=record)
+    if path.startswith('"'):
+        path = unquote(path)
+    return ParsedLine(op=op, path=path, old_path=None, repo=repo, record=record)
+
+
+def _parse_leniently(raw: bytes, error: orjson.JSONDecodeError) -> dict[str, Any]:
+    """The standard library reads one thing more, which real producers write: lone surrogates in a string."""
+    if b"\\u" in raw:
+        try:
+            record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            if isinstance(record, dict):
+                return record
+    raise LineError(f"The line is not JSON: {error.msg}.", permanent=True) from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def parse_path(raw: bytes, *, literal: bool) -> ParsedLine:
+    """A line that is a path, taken as ``modify``; ``literal`` where lines are separated by NUL and never quoted.
+
+    Raises ``LineError`` (permanent) for invalid UTF-8 and for a NUL.
+    """
+    if not literal and raw.endswith(b"\r"):
+        raw = raw[:-1]
+    try:
+        path = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LineError(f"The path is not UTF-8 (byte {error.start + 1}).", permanent=True) from error
+    if not literal and path.startswith('"') and path.endswith('"') and len(path) > 1:
+        path = unquote(path)
+    return ParsedLine(op=Op.MODIFY, path=path, old_path=None, repo="", record=None)

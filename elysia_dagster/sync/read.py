@@ -1,0 +1,216 @@
+"""The first stage: spools the changeset, finds its run or opens one, and sees that it can be worked on."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from elysia_dagster.checkpoint import runs
+from elysia_dagster.checkpoint.claims import live_holder
+from elysia_dagster.checkpoint.owner import Owner
+from elysia_dagster.checkpoint.records import RunOptions, RunRecord
+from elysia_dagster.errors import InputError, RepositoriesHeld, UsageError
+from elysia_dagster.models import RunStatus
+from elysia_dagster.sync.engine import Engine, open_collection
+from elysia_dagster.sync.files import sync_folder
+from elysia_dagster.sync.locate import is_outside
+from elysia_dagster.sync.spool import OversizedLine, Spooled, iterate_lines, open_changeset, spool
+
+SPOOL_NAME = "changeset.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncRequest:
+    """What a start asks for. ``changeset`` None reads ``stream`` (standard input)."""
+
+    changeset: Path | None
+    collection: str
+    roots: tuple[Path, ...]
+    repo: str = ""
+    store: str = ""
+    embedder: str = ""
+    batch_size: int = 200
+    max_retries: int = 3
+    null_separated: bool = False
+    dry_run: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangesetManifest:
+    """What the next stages work on. ``resumed`` says that an earlier process began the run; ``finished`` that there
+    is nothing to do, because the same bytes were applied and nothing has changed since."""
+
+    run_id: str
+    total_lines: int
+    digest: str
+    input_source: str
+    resumed: bool = False
+    finished: bool = False
+
+
+def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None = None) -> ChangesetManifest:
+    """Spools the input and opens or finds its run.
+
+    Raises ``InputError`` (no run is opened), ``UsageError``, ``RepositoriesHeld`` where another process works on the
+    same run, ``CollectionMismatch``, ``StoreUnavailable``, ``EmbedderUnavailable``, ``ResourceExhausted``.
+    """
+    check_collection_name(request.collection)
+    for root in request.roots:
+        if not root.is_dir():
+            raise UsageError(f"The root {root} is not a folder.", next_step="Name a folder with --root.")
+    source = str(request.changeset.absolute()) if request.changeset else "<stdin>"
+    run_id = runs.new_run_id()
+    incoming = engine.run_folder(f".incoming-{run_id}-{secrets.token_hex(2)}")
+    incoming.mkdir(parents=True, mode=0o700)
+    try:
+        opened = open_changeset(request.changeset) if request.changeset else stream
+        assert opened is not None
+        with opened:
+            spooled = spool(opened, incoming / SPOOL_NAME, source=source, null_separated=request.null_separated)
+        if spooled.null_separated and not request.null_separated:
+            engine.say("The input is separated by NUL (as git ls-files -z writes it): read as paths.")
+        _refuse_all_outside(incoming / SPOOL_NAME, spooled, request.roots, engine.settings.max_line_bytes)
+        engine.faults("spooled")
+        return _open_run(engine, request, source, spooled, incoming, run_id)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _open_run(
+    engine: Engine, request: SyncRequest, source: str, spooled: Spooled, incoming: Path, run_id: str
+) -> ChangesetManifest:
+    store_url = engine.store_url(request.store)
+    identity = run_identity(request, store_url, spooled)
+    if not request.force and not request.dry_run and (done := _already_done(engine, identity)):
+        return manifest_of(done, resumed=False, finished=True)
+    if unfinished := runs.find_unfinished(engine.database, identity):
+        return _go_on_with(engine, unfinished)
+    folder = engine.run_folder(run_id)
+    os.rename(incoming, folder)
+    sync_folder(folder.parent)
+    engine.faults("spool-renamed")
+    run, is_new = runs.start_run(
+        engine.database,
+        run_id=run_id,
+        identity=identity,
+        digest=spooled.digest,
+        input_source=source,
+        total_lines=spooled.lines,
+        store=store_url,
+        collection=request.collection,
+        dry_run=request.dry_run,
+        options=RunOptions(
+            roots=tuple(str(root) for root in request.roots),
+            repo=request.repo,
+            null_separated=spooled.null_separated,
+            embedder=request.embedder or engine.settings.embedder,
+            batch_size=request.batch_size,
+            force=request.force,
+            max_retries=request.max_retries,
+        ),
+    )
+    engine.faults("run-opened")
+    if not is_new:
+        shutil.rmtree(folder, ignore_errors=True)
+        return _go_on_with(engine, run)
+    open_collection(engine, run)
+    return manifest_of(run, resumed=False)
+
+
+def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
+    """The unfinished run of that name, without its input: the spool has it.
+
+    Raises ``UsageError`` for a run that is finished, unknown, or whose spool is gone.
+    """
+    run = runs.load_run(engine.database, run_id)
+    if run.status is not RunStatus.RUNNING:
+        raise UsageError(
+            f"Run {run_id} is {run.status.value}: there is nothing to resume.",
+            next_step="Failed lines are tried again by: elysiactl index retry --run-id " + run_id,
+        )
+    if not (engine.run_folder(run_id) / SPOOL_NAME).exists():
+        raise UsageError(
+            f"The input of run {run_id} is no longer in {engine.run_folder(run_id)}.",
+            next_step=f"Give it up (elysiactl index abandon --run-id {run_id}) and send the changeset again.",
+        )
+    return _go_on_with(engine, run)
+
+
+def _go_on_with(engine: Engine, run: RunRecord) -> ChangesetManifest:
+    holder = live_holder(run, engine.host, taker=Owner.this_process(engine.host))
+    if holder and not run.lease_parked:
+        raise RepositoriesHeld(
+            f"Run {run.run_id} of this changeset is held by {holder} since {run.lease_since}.",
+            next_step=f"Wait for it; see: elysiactl index status --run-id {run.run_id}",
+            run_id=run.run_id,
+        )
+    open_collection(engine, run)
+    return manifest_of(run, resumed=True)
+
+
+def _already_done(engine: Engine, identity: str) -> RunRecord | None:
+    """The finished run of the same bytes, where they carry all content and nothing later touched their repositories."""
+    run = runs.find_finished(engine.database, identity)
+    if run is None or not run.self_contained or runs.touched_since(engine.database, run):
+        return None
+    return run
+
+
+def manifest_of(run: RunRecord, *, resumed: bool, finished: bool = False) -> ChangesetManifest:
+    """The manifest of a run that is there."""
+    return ChangesetManifest(
+        run_id=run.run_id,
+        total_lines=run.total_lines,
+        digest=run.digest or "",
+        input_source=run.input_source or "",
+        resumed=resumed,
+        finished=finished,
+    )
+
+
+def run_identity(request: SyncRequest, store_url: str, spooled: Spooled) -> str:
+    """What makes two starts the same run, as a SHA-256 in hex.
+
+    How lines are separated belongs to it, since the same bytes say something else under ``--null``.
+    """
+    parts = {
+        "store": store_url,
+        "collection": request.collection,
+        "digest": spooled.digest,
+        "roots": [str(root) for root in request.roots],
+        "repo": request.repo,
+        "null": spooled.null_separated,
+        "dry_run": request.dry_run,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def check_collection_name(name: str) -> None:
+    """Raises ``UsageError`` for a name that one of the stores could not keep apart from another (Weaviate's rule)."""
+    if not (name[:1].isascii() and name[:1].isupper() and name.replace("_", "a").isalnum() and name.isascii()):
+        raise UsageError(
+            f"{name!r} cannot name a collection.",
+            next_step="A name begins with an upper-case letter, then letters, digits and '_'.",
+        )
+
+
+def _refuse_all_outside(path: Path, spooled: Spooled, roots: Sequence[Path], max_line_bytes: int) -> None:
+    """Where every line is an absolute path outside the roots, ``--root`` was forgotten: no run is worth opening."""
+    separator = b"\0" if spooled.null_separated else b"\n"
+    first = None
+    for _, _, line in iterate_lines(path, separator=separator, max_line_bytes=max_line_bytes):
+        if isinstance(line, OversizedLine) or not is_outside(line, roots):
+            return
+        first = first or line
+    if first is not None:
+        name = first.decode("utf-8", "replace")
+        raise InputError(
+            f"Every line lies outside the roots ({', '.join(map(str, roots))}), the first is {name}.",
+            next_step=f"Add --root {Path(name).parent}",
+        )

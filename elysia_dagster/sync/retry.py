@@ -1,0 +1,45 @@
+"""Failed lines again: the run is reopened and its failed lines are unsettled until they are settled anew."""
+
+from collections.abc import Sequence
+
+from elysia_dagster.checkpoint import runs
+from elysia_dagster.errors import UsageError
+from elysia_dagster.sync.engine import Engine
+from elysia_dagster.sync.read import SPOOL_NAME, ChangesetManifest, manifest_of
+
+
+def retry_run(
+    engine: Engine,
+    run_id: str,
+    *,
+    lines: Sequence[int] = (),
+    every: bool = False,
+    permanent: bool = False,
+    due_only: bool = False,
+) -> ChangesetManifest | None:
+    """Asks for failed lines of a run to be tried again; None where none of them is eligible.
+
+    By default those with tries left; ``every`` whatever their count; ``permanent`` also those that no second try can
+    mend; ``lines`` just these; ``due_only`` those whose next try is due. Raises ``UsageError`` (no such run or line,
+    the spool is gone), ``RepositoriesHeld``.
+    """
+    run = runs.load_run(engine.database, run_id)
+    if run.options is None or not (engine.run_folder(run_id) / SPOOL_NAME).exists():
+        raise UsageError(
+            f"The input of run {run_id} is no longer there.", next_step="Send its lines again as a new changeset."
+        )
+    asked = runs.request_retry(
+        engine.database,
+        run,
+        host=engine.host,
+        max_retries=None if every else run.options.max_retries,
+        lines=lines,
+        permanent=permanent,
+        due_only=due_only,
+    )
+    if lines and asked != len(set(lines)):
+        raise UsageError(
+            f"Of the lines {', '.join(map(str, lines))} only {asked} are failed lines of run {run_id}.",
+            next_step=f"See: elysiactl index status --failed --run-id {run_id}",
+        )
+    return manifest_of(runs.load_run(engine.database, run_id), resumed=True) if asked else None

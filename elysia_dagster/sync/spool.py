@@ -1,0 +1,200 @@
+"""The changeset on disk: copied in whole and decompressed, then read line by line in bounded memory."""
+
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+from elysia_dagster.errors import InputError, Interrupted
+from elysia_dagster.sync.files import resources_named, sync_folder
+
+BLOCK_BYTES = 1 << 20
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+# zstd may give 128 KiB for 4 bytes: small slices in, so that what comes out of one stays below 32 MiB
+_ZSTD_SLICE_BYTES = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spooled:
+    """What the copy found out. ``digest`` is the SHA-256 of the decompressed bytes, in hex."""
+
+    digest: str
+    lines: int
+    size_bytes: int
+    null_separated: bool
+
+
+def open_changeset(path: Path) -> BinaryIO:
+    """Opens a changeset file. Raises ``InputError`` for one that is missing, a folder, or cannot be read."""
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            raise InputError(f"{path} is a folder, not a changeset.", next_step="Name a file, or pipe into --stdin.")
+        return open(path, "rb")
+    except OSError as error:
+        raise InputError(
+            f"The changeset {path} cannot be read: {error.strerror}.", next_step="Check the path and its mode."
+        ) from error
+
+
+def spool(stream: BinaryIO, target: Path, *, source: str, null_separated: bool) -> Spooled:
+    """Copies ``stream`` to ``target``, decompressing gzip and zstd (told by their first bytes), and syncs it to disk.
+
+    ``git ls-files -z`` is told from lines by its bytes: no newline anywhere, and a NUL at the end.
+    Raises ``InputError`` for a broken archive or a failing stream, ``ResourceExhausted`` when the disk is full.
+    """
+    digest = hashlib.sha256()
+    newlines = nulls = size = 0
+    last = b""
+    with resources_named(str(target)), open(target, "wb") as file:
+        for block in _decompressed(stream, source):
+            file.write(block)
+            digest.update(block)
+            newlines += block.count(b"\n")
+            nulls += block.count(b"\0")
+            size += len(block)
+            last = block[-1:]
+        file.flush()
+        os.fsync(file.fileno())
+        sync_folder(target.parent)
+    if not null_separated and nulls and not newlines and last == b"\0":
+        null_separated = True
+    separator, count = (b"\0", nulls) if null_separated else (b"\n", newlines)
+    lines = count + (size > 0 and last != separator)
+    return Spooled(digest=digest.hexdigest(), lines=lines, size_bytes=size, null_separated=null_separated)
+
+
+def _decompressed(stream: BinaryIO, source: str) -> Iterator[bytes]:
+    try:
+        first = _read(stream)
+        if first.startswith(_GZIP):
+            yield from _gunzip(stream, first)
+        elif first.startswith(_ZSTD):
+            yield from _unzstd(stream, first)
+        else:
+            while first:
+                yield first
+                first = _read(stream)
+    except (zlib.error, zstandard.ZstdError, EOFError) as error:
+        raise InputError(
+            f"The archive {source} is broken: {error}.", next_step="Fetch it again; nothing of it was applied."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"Reading {source} failed: {error.strerror}.", next_step="Give it again; nothing of it was applied."
+        ) from error
+
+
+def _read(stream: BinaryIO) -> bytes:
+    """Some bytes, b'' at the end. ``read1`` gives what a pipe has without waiting for a whole block."""
+    read = getattr(stream, "read1", stream.read)
+    return bytes(read(BLOCK_BYTES))
+
+
+def _gunzip(stream: BinaryIO, block: bytes) -> Iterator[bytes]:
+    inflate = zlib.decompressobj(wbits=31)
+    while block:
+        if inflate.eof:  # another member of the same file, or the padding after the last
+            block = block.lstrip(b"\0")
+            if not block:
+                block = _read(stream)
+                continue
+            inflate = zlib.decompressobj(wbits=31)
+        yield inflate.decompress(block, BLOCK_BYTES)
+        block = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+        if not block:
+            block = _read(stream)
+    if not inflate.eof:
+        raise EOFError("it ends in the middle")
+
+
+def _unzstd(stream: BinaryIO, block: bytes) -> Iterator[bytes]:
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    while block:
+        for start in range(0, len(block), _ZSTD_SLICE_BYTES):
+            piece = block[start : start + _ZSTD_SLICE_BYTES]
+            while piece:
+                if frame.eof:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+                yield frame.decompress(piece)
+                piece = frame.unused_data if frame.eof else b""
+        block = _read(stream)
+    if not frame.eof:
+        raise EOFError("it ends in the middle")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OversizedLine:
+    """A line that is longer than allowed: only its start is kept. ``sha256`` is of all its bytes, in hex."""
+
+    start: bytes
+    size_bytes: int
+    sha256: str
+
+
+def iterate_lines(
+    path: Path, *, separator: bytes, max_line_bytes: int
+) -> Iterator[tuple[int, int, bytes | OversizedLine]]:
+    """(number from 1, byte offset, line without its separator) of every line, in bounded memory."""
+    number = 0
+    offset = 0
+    rest = b""
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            pieces = (rest + block).split(separator) if rest else block.split(separator)
+            rest = pieces.pop()
+            for piece in pieces:
+                number += 1
+                yield number, offset, piece if len(piece) <= max_line_bytes else _oversized(piece)
+                offset += len(piece) + 1
+            if len(rest) > max_line_bytes:
+                line, after = _skip_oversized(file, rest, separator)
+                number += 1
+                yield number, offset, line
+                offset += line.size_bytes + 1
+                rest = after
+        pieces = rest.split(separator)
+        if not pieces[-1]:
+            pieces.pop()
+        for piece in pieces:
+            number += 1
+            yield number, offset, piece if len(piece) <= max_line_bytes else _oversized(piece)
+            offset += len(piece) + 1
+
+
+def _skip_oversized(file: BinaryIO, start: bytes, separator: bytes) -> tuple[OversizedLine, bytes]:
+    digest = hashlib.sha256(start)
+    size = len(start)
+    while block := file.read(BLOCK_BYTES):
+        head, found, after = block.partition(separator)
+        digest.update(head)
+        size += len(head)
+        if found:
+            return OversizedLine(start=start[:BLOCK_BYTES], size_bytes=size, sha256=digest.hexdigest()), after
+    return OversizedLine(start=start[:BLOCK_BYTES], size_bytes=size, sha256=digest.hexdigest()), b""
+
+
+def _oversized(line: bytes) -> OversizedLine:
+    return OversizedLine(start=line[:BLOCK_BYTES], size_bytes=len(line), sha256=hashlib.sha256(line).hexdigest())
+
+
+def read_span(descriptor: int, offset: int, length: int) -> bytes:
+    """One line of the spool by its place. Raises ``InputError`` where the spool is shorter than the plan says."""
+    line = os.pread(descriptor, length, offset)
+    if len(line) != length:
+        raise InputError("The spool is shorter than its plan.", next_step="Give the changeset again with --force.")
+    return line
+
+
+def incomplete_input() -> Interrupted:
+    """The error of an interruption before the spool was whole."""
+    return Interrupted(
+        "Interrupted before the input was read whole: nothing of it was applied, and there is no run to resume.",
+        next_step="Give the same command again, with its input.",
+    )

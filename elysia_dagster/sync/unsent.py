@@ -1,0 +1,197 @@
+"""Lines that need no store: blank, changeset records, unreadable, superseded. Found by the plan, settled after it.
+
+They are written down beside the plan first, so that a killed process settles the rest of them when it comes back.
+"""
+
+import base64
+import hashlib
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from elysia_dagster.checkpoint import lines
+from elysia_dagster.checkpoint.records import CompletedLine, FailedLine
+from elysia_dagster.errors import LineError
+from elysia_dagster.models import ErrorKind, Outcome
+from elysia_dagster.sync.engine import Work
+from elysia_dagster.sync.files import sync_folder
+from elysia_dagster.sync.spool import OversizedLine
+
+PAYLOAD_BYTES = 16_384
+"""Bytes of a failed line that are kept as they are; of a longer one the start, its length and its SHA-256."""
+
+UNSENT_NAME = "plan-unsent.jsonl"
+
+_SLICE_LINES = 2_000
+
+
+def payload_of(raw: bytes) -> str:
+    """A raw line as every database takes it: itself, or a JSON object that says what it was."""
+    if len(raw) <= PAYLOAD_BYTES and b"\0" not in raw:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    return _described(raw[:PAYLOAD_BYTES], len(raw), hashlib.sha256(raw).hexdigest())
+
+
+def _described(start: bytes, length: int, sha256: str) -> str:
+    start = start[:PAYLOAD_BYTES]
+    fields = {"payload_base64": base64.b64encode(start).decode(), "length": length, "sha256": sha256}
+    return orjson.dumps(fields).decode()
+
+
+class UnsentWriter:
+    """Collects unsent lines in a file that appears under its name when ``finish`` is called."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._aside = path.with_name(f".{path.name}.part")
+        self._file: BinaryIO | None = None
+
+    def restart(self) -> None:
+        """Begins anew."""
+        self.close()
+        self._file = open(self._aside, "wb")
+
+    def blank(self, line: int) -> None:
+        """An empty line."""
+        self._write(line, outcome=Outcome.BLANK)
+
+    def changeset(self, line: int, repository: str) -> None:
+        """A ``new_changeset`` record."""
+        self._write(line, outcome=Outcome.CHANGESET, operation="changeset", repository=repository)
+
+    def superseded(self, *, line: int, path: str, operation: str, repository: str) -> None:
+        """A line of which every change is overtaken by a later one of the same changeset."""
+        self._write(line, outcome=Outcome.SUPERSEDED, path=path, operation=operation, repository=repository)
+
+    def failed(self, line: int, raw: bytes, error: LineError) -> None:
+        """A line that cannot be read, or names what may not be touched."""
+        path, operation, repository = _told_by(raw)
+        self._write(
+            line,
+            path=path,
+            operation=operation,
+            repository=repository,
+            error=str(error),
+            permanent=error.permanent,
+            payload=payload_of(raw),
+        )
+
+    def oversized(self, line: int, raw: OversizedLine, limit: int) -> None:
+        """A line that is too long to be held."""
+        self._write(
+            line,
+            error=f"The line has {raw.size_bytes:,} bytes; the limit is {limit:,} (ELYSIACTL_MAX_LINE_BYTES).",
+            permanent=True,
+            payload=_described(raw.start, raw.size_bytes, raw.sha256),
+        )
+
+    def finish(self) -> None:
+        """Gives the file its name, its bytes on the disk."""
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.close()
+        os.replace(self._aside, self._path)
+        sync_folder(self._path.parent)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def discard(self) -> None:
+        """Removes what was not finished."""
+        self.close()
+        self._aside.unlink(missing_ok=True)
+
+    def _write(self, line: int, *, outcome: Outcome | None = None, **fields: Any) -> None:
+        assert self._file is not None
+        if outcome is not None:
+            fields["outcome"] = outcome.value
+        self._file.write(orjson.dumps({"line": line, **fields}) + b"\n")
+
+
+def _told_by(raw: bytes) -> tuple[str, str, str]:
+    """Path, operation and repository as far as an unreadable line tells them, for people."""
+    try:
+        record = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        record = None
+    if isinstance(record, dict):
+        told = [record.get(name) for name in ("path", "op", "repo")]
+        path, operation, repository = (each if isinstance(each, str) else "" for each in told)
+        return _storable(path), operation or "modify", _storable(repository)
+    text = raw[:512].decode("utf-8", "replace").strip()
+    return ("", "", "") if text.startswith("{") else (_storable(text), "modify", "")
+
+
+def _storable(text: str) -> str:
+    return text[:4096].replace("\0", "\\0").encode("utf-8", "replace").decode()
+
+
+def iterate_unsent(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the file beside a plan, each with ``line`` and ``outcome``, or ``error``."""
+    try:
+        file = open(folder / UNSENT_NAME, "rb")
+    except FileNotFoundError:
+        return
+    with file:
+        yield from map(orjson.loads, file)
+
+
+def settle_unsent(work: Work, path: Path) -> None:
+    """Settles the lines of the file that are not settled yet, in slices; removes the file at the end.
+
+    Raises ``LeaseLost``, ``Interrupted``.
+    """
+    if not path.exists():
+        return
+    database = work.engine.database
+    settled = lines.settled_lines_bitmap(database, work.run.run_id, work.run.total_lines)
+    with open(path, "rb") as file:
+        rest = (fields for fields in map(orjson.loads, file) if not settled[fields["line"]])
+        while slice_ := list(islice(rest, _SLICE_LINES)):
+            work.pause_point()
+            with database.write() as connection:
+                lines.settle_lines(
+                    connection,
+                    work.lease,
+                    completed=list(_completed(slice_)),
+                    failed=list(_failed(slice_)),
+                )
+            work.engine.faults("unsent-settled")
+    path.unlink()
+
+
+def _completed(slice_: list[dict[str, Any]]) -> Iterator[CompletedLine]:
+    for fields in slice_:
+        if "outcome" in fields:
+            yield CompletedLine(
+                line=fields["line"],
+                path=fields.get("path", ""),
+                operation=fields.get("operation", ""),
+                repository=fields.get("repository", ""),
+                outcome=Outcome(fields["outcome"]),
+            )
+
+
+def _failed(slice_: list[dict[str, Any]]) -> Iterator[FailedLine]:
+    for fields in slice_:
+        if "error" in fields:
+            yield FailedLine(
+                line=fields["line"],
+                path=fields.get("path", ""),
+                operation=fields.get("operation", ""),
+                repository=fields.get("repository", ""),
+                message=fields["error"],
+                kind=ErrorKind.PERMANENT if fields["permanent"] else ErrorKind.RETRYABLE,
+                payload=fields["payload"],
+            )

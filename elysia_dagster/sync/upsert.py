@@ -1,0 +1,320 @@
+"""The fourth stage: the side effects of a batch, in the one order that comes back from any death.
+
+intend (transaction) - insert - read back - remove what is left over - settle (transaction) - unlink the batch file.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from elysia_dagster.checkpoint import ledger, lines
+from elysia_dagster.checkpoint.records import Intent, Settlement
+from elysia_dagster.errors import LeaseLost, StoreUnavailable
+from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject, document_id, object_id
+from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
+from elysia_dagster.sync.batchfile import batch_path
+from elysia_dagster.sync.chunk import CHUNKER_ID
+from elysia_dagster.sync.engine import Work, dropped
+from elysia_dagster.sync.languages import extension_of, language_of
+from elysia_dagster.sync.linetracker import LineTracker
+from elysia_dagster.sync.planfile import PlannedChange
+from elysia_dagster.sync.winners import ChangeKind
+
+LEASE_MARGIN_S = 5.0
+"""Seconds that the lease must live beyond the longest request it covers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchReport:
+    """What one batch did. Counts are of changes, ``chunks`` of objects written."""
+
+    number: int
+    outcomes: dict[Outcome, int]
+    failed: int
+    settled_lines: int
+    chunks: int
+    embedded: int
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class _Sending:
+    """A batch between intend and settle: what is sent for which document."""
+
+    most: dict[ledger.Key, int] = field(default_factory=dict)
+    failures: dict[int, str] = field(default_factory=dict)
+    superseded: set[int] = field(default_factory=set)
+    not_arrived: set[int] = field(default_factory=set)
+    objects: dict[int, list[StoreObject]] = field(default_factory=dict)
+
+
+class BatchUpserter:
+    """Applies embedded batches to the store and the checkpoint, one after the other.
+
+    ``make_anew`` prepares a batch again whose documents have changed since; ``raw_line`` gives a line of the spool.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        *,
+        commits: dict[str, str | None],
+        make_anew: Callable[[int], EmbeddedBatch],
+        raw_line: Callable[[PlannedChange], bytes],
+    ) -> None:
+        assert work.collection is not None
+        self._work = work
+        self._collection = work.collection
+        self._database = work.engine.database
+        self._faults = work.engine.faults
+        self._commits = commits
+        self._make_anew = make_anew
+        self._tracker = LineTracker(raw_line)
+        self._answers = lines.has_older_failures(self._database, work.lease)
+
+    def upsert(self, batches: Iterator[EmbeddedBatch]) -> Iterator[BatchReport]:
+        """Every batch in turn; a report is given when its lines are settled.
+
+        Raises ``StoreUnavailable`` (nothing is charged to a line), ``CollectionMismatch``, ``LeaseLost``,
+        ``ResourceExhausted``, ``Interrupted``.
+        """
+        for batch in batches:
+            self._work.pause_point()
+            try:
+                yield self._apply(batch)
+            except ledger.StaleBatch:
+                yield self._apply(self._make_anew(batch.number))
+
+    def _apply(self, batch: EmbeddedBatch) -> BatchReport:
+        began = time.perf_counter()
+        self._faults("embedded")
+        sending = _Sending()
+        removals: dict[int, int] = {}
+        try:
+            self._intend(batch, sending, removals)
+            self._insert_and_read_back(batch, sending)
+            self._intend_renamed_away(batch, sending, removals)
+            self._remove(batch, sending, removals)
+            if sending.most:
+                self._check_incarnation()
+            report = self._settle(batch, sending, began)
+        except LeaseLost:
+            if sending.most:
+                ledger.mark_documents_suspect(self._database, self._work.lease, sending.most)
+            raise
+        self._faults("settled")
+        batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
+        self._faults("unlinked")
+        return report
+
+    def _intend(self, batch: EmbeddedBatch, sending: _Sending, removals: dict[int, int]) -> None:
+        changes = [
+            (place, change)
+            for place, change in enumerate(batch.changes)
+            if change.action in (Action.WRITE, Action.REMOVE) and change.planned.kind is not ChangeKind.RENAME_OLD
+        ]
+        self._say_intentions(changes, sending, removals)
+        for place, change in changes:
+            if change.action is Action.WRITE and place not in sending.superseded:
+                sending.objects[place] = self._objects(batch, change)
+
+    def _intend_renamed_away(self, batch: EmbeddedBatch, sending: _Sending, removals: dict[int, int]) -> None:
+        """The old side of a rename goes once the new side has arrived: not where that failed."""
+        sending.not_arrived = {
+            change.planned.line
+            for place, change in enumerate(batch.changes)
+            if change.action is Action.FAIL or place in sending.failures
+        }
+        changes = [
+            (place, change)
+            for place, change in enumerate(batch.changes)
+            if change.planned.kind is ChangeKind.RENAME_OLD
+            and change.action is Action.REMOVE
+            and change.planned.line not in sending.not_arrived
+        ]
+        self._say_intentions(changes, sending, removals)
+
+    def _say_intentions(
+        self, changes: list[tuple[int, PreparedChange]], sending: _Sending, removals: dict[int, int]
+    ) -> None:
+        if not changes:
+            return
+        verdicts = ledger.intend_batch(
+            self._database,
+            self._work.lease,
+            [
+                Intent(
+                    repository=change.planned.repository,
+                    path=change.planned.path,
+                    line=change.planned.line,
+                    content_hash=change.content_hash,
+                    chunks=len(change.chunks),
+                )
+                for _, change in changes
+            ],
+        )
+        for place, change in changes:
+            key = (change.planned.repository, change.planned.path)
+            most = verdicts[key]
+            if most is None:
+                sending.superseded.add(place)
+                continue
+            sending.most[key] = most
+            removals[place] = most
+        self._faults("intended")
+
+    def _objects(self, batch: EmbeddedBatch, change: PreparedChange) -> list[StoreObject]:
+        repository, path = change.planned.repository, change.planned.path
+        name = self._collection.name
+        document = document_id(name, repository, path)
+        modified = (
+            datetime.fromtimestamp(change.modified_at, UTC).isoformat() if change.modified_at is not None else None
+        )
+        first = change.rows[0]
+        return [
+            StoreObject(
+                id=object_id(name, repository, path, chunk.index),
+                vector=batch.vectors[first + chunk.index],
+                file_path=f"{repository}/{path}",
+                relative_path=path,
+                file_name=path.rpartition("/")[2],
+                repository=repository,
+                language=language_of(path),
+                extension=extension_of(path),
+                content_hash=change.content_hash or "",
+                write_hash=batch.write_hashes[first + chunk.index],
+                content=chunk.text,
+                size_bytes=change.size_bytes,
+                line_count=change.line_count,
+                last_modified=modified,
+                document_id=document,
+                chunk_index=chunk.index,
+                start_line=chunk.start_line,
+                end_line=chunk.end_line,
+                commit=self._commits.get(repository),
+            )
+            for chunk in change.chunks
+        ]
+
+    def _insert_and_read_back(self, batch: EmbeddedBatch, sending: _Sending) -> None:
+        objects = [each for some in sending.objects.values() for each in some]
+        if not objects:
+            return
+        store = self._work.store
+        self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
+        rejections = store.upsert(self._collection.name, objects)
+        self._faults("inserted")
+        rejected = {each.id: reason for each, reason in zip(objects, rejections, strict=True) if reason is not None}
+        for place, some in sending.objects.items():
+            reasons = [rejected[each.id] for each in some if each.id in rejected]
+            if reasons:
+                sending.failures[place] = f"The store rejected {len(reasons)} of {len(some)} objects: {reasons[0]}"
+        accepted = [each for each in objects if each.id not in rejected]
+        differing = self._differing(accepted)
+        if differing:  # the answer was lost, or was no proof: repair is delete, then insert
+            store.delete_objects(self._collection.name, [each.id for each in differing])
+            store.upsert(self._collection.name, differing)
+            if self._differing(differing):
+                raise StoreUnavailable(
+                    f"The store acknowledged {len(differing)} objects of batch {batch.number} and does not hold them.",
+                    next_step="Check the store's health, then resume: nothing of the batch is settled.",
+                )
+        self._faults("verified")
+
+    def _differing(self, objects: list[StoreObject]) -> list[StoreObject]:
+        held = self._work.store.fetch_hashes(self._collection.name, [each.id for each in objects])
+        return [each for each in objects if held.get(each.id) != each.write_hash]
+
+    def _remove(self, batch: EmbeddedBatch, sending: _Sending, removals: dict[int, int]) -> None:
+        """Chunks from the new count to the most that may exist; all of them for a document that goes."""
+        leftover: list[str] = []
+        for place, most in removals.items():
+            if place in sending.failures:
+                continue  # which chunks belong to it is not known
+            change = batch.changes[place]
+            repository, path = change.planned.repository, change.planned.path
+            leftover += [
+                object_id(self._collection.name, repository, path, index) for index in range(len(change.chunks), most)
+            ]
+        if leftover:
+            self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
+            self._work.store.delete_objects(self._collection.name, leftover)
+        self._faults("removed")
+
+    def _check_incarnation(self) -> None:
+        there = self._work.store.describe(self._collection.name)
+        if there is None or there.incarnation != self._collection.incarnation:
+            raise dropped(self._collection.name, self._work.store.url)
+
+    def _settle(self, batch: EmbeddedBatch, sending: _Sending, began: float) -> BatchReport:
+        settlements: list[Settlement] = []
+        suspects: list[ledger.Key] = []
+        outcomes: dict[Outcome, int] = {}
+        for place, change in enumerate(batch.changes):
+            planned = change.planned
+            failure = sending.failures.get(place) or (change.reason if change.action is Action.FAIL else None)
+            outcome = Outcome.SUPERSEDED if place in sending.superseded else change.outcome
+            if planned.kind is ChangeKind.RENAME_OLD and planned.line in sending.not_arrived:
+                self._tracker.left_alone(planned)
+                continue
+            if failure is not None:
+                kind = ErrorKind.PERMANENT if change.permanent else ErrorKind.RETRYABLE
+                self._tracker.failed(planned, failure, kind)
+                if place in sending.failures:
+                    suspects.append((planned.repository, planned.path))
+                continue
+            assert outcome is not None
+            outcomes[outcome] = outcomes.get(outcome, 0) + 1
+            self._tracker.done(planned, outcome, change.reason)
+            if outcome is not Outcome.SUPERSEDED:
+                settlements.append(self._settlement(batch, change, outcome))
+        seconds = time.perf_counter() - began
+        milliseconds = round(1000 * seconds / max(1, len(batch.changes)))
+        completed, failed = self._tracker.finished(milliseconds)
+        ledger.settle_batch(
+            self._database,
+            self._work.lease,
+            settlements=settlements,
+            suspects=suspects,
+            completed=completed,
+            failed=failed,
+            answers_older_failures=self._answers,
+        )
+        return BatchReport(
+            number=batch.number,
+            outcomes=outcomes,
+            failed=len(failed),
+            settled_lines=len(completed) + len(failed),
+            chunks=sum(map(len, sending.objects.values())),
+            embedded=batch.embedded,
+            seconds=seconds,
+        )
+
+    def _settlement(self, batch: EmbeddedBatch, change: PreparedChange, outcome: Outcome) -> Settlement:
+        planned = change.planned
+        if change.action is Action.WRITE:
+            first, end = change.rows
+            return Settlement(
+                repository=planned.repository,
+                path=planned.path,
+                line=planned.line,
+                state=DocumentState.PRESENT,
+                outcome=outcome,
+                is_written=True,
+                content_hash=change.content_hash,
+                write_hash=document_write_hash(batch.write_hashes[first:end]),
+                chunker=CHUNKER_ID,
+                chunks=len(change.chunks),
+                max_chunks=len(change.chunks),
+            )
+        is_kept = change.action is Action.KEEP
+        return Settlement(
+            repository=planned.repository,
+            path=planned.path,
+            line=planned.line,
+            state=DocumentState.PRESENT if is_kept else DocumentState.ABSENT,
+            outcome=outcome,
+            is_written=not is_kept,
+            content_hash=change.content_hash,
+        )
