@@ -126,9 +126,8 @@ class OpenAIEmbedder:
             return self._request([sendable(texts[index]) for index in indices], self._retry_budget_s)
         except _Refused as refusal:
             if len(indices) == 1:
-                self._probe(
-                    self._retry_budget_s
-                )  # raises unless the endpoint takes another text: then it is this text's fault
+                # raises unless the endpoint takes another text: only then is it this text's fault
+                self._probe(self._retry_budget_s)
                 raise LineError(
                     f"the embedding endpoint refuses this text ({len(texts[indices[0]])} characters): {refusal}.",
                     permanent=True,
