@@ -282,7 +282,10 @@ def close_run(connection: Connection, run_id: str, status: RunStatus) -> None:
 
 
 def abandon_run(database: Database, run_id: str, host: Host) -> RunRecord:
-    """Gives a run up for good (``canceled``); what it settled stays. Raises ``RepositoriesHeld`` while it is worked on."""
+    """Gives a run up for good (``canceled``); what it settled stays.
+
+    Raises ``UsageError`` for a finished run, ``RepositoriesHeld`` while it is worked on.
+    """
     with database.write() as connection:
         run = _load(connection, run_id)
         if run.status is not RunStatus.RUNNING:

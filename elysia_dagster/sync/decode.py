@@ -1,8 +1,8 @@
 """Bytes to text, whatever the encoding, with a bounded amount of guessing.
 
 What is decided, in this order: a byte order mark says the encoding; NUL bytes or many control characters in the first
-8 KiB, or a known signature, say binary (git's own test is the NUL in the first 8,000 bytes, xdiff-interface.c); UTF-8;
-UTF-8 with a few broken bytes; western text (windows-1252) if its bytes over 0x7f look like accents; what
+8 KiB, or a known signature, say binary (git's own test is the NUL in the first 8,000 bytes, xdiff-interface.c);
+ISO-2022-JP, whose escapes nothing else has; UTF-8; UTF-8 with a few broken bytes; western text (windows-1252) if its bytes over 0x7f look like accents; what
 charset-normalizer says of the lines that are not ASCII; windows-1252 or latin-1 if no control character comes of it.
 
 A NUL behind the first 8 KiB becomes U+FFFD, so that no chunk holds one. Line ends are kept as they are.
@@ -64,7 +64,7 @@ def decode_text(data: bytes) -> str:
             return _decode_marked(data[len(mark) :], encoding)
     _refuse_binary(data)
     try:
-        text = data.decode("utf-8")
+        text = _decode_escaped(data) or data.decode("utf-8")
     except UnicodeDecodeError:
         text = _decode_unknown(data)
     return text.replace("\0", "\ufffd") if "\0" in text else text
@@ -89,6 +89,16 @@ def _refuse_binary(data: bytes) -> None:
         raise BinaryContent("a binary format's signature")
     if len(head) - len(head.translate(None, _CONTROL)) > _MAX_CONTROL_SHARE * len(head):
         raise BinaryContent("many control characters in the first 8 KiB")
+
+
+def _decode_escaped(data: bytes) -> str:
+    """Japanese in seven bits (ISO-2022-JP), which would pass for ASCII; ``""`` if it is not that."""
+    if b"\x1b$B" not in data and b"\x1b$@" not in data:
+        return ""
+    try:
+        return data.decode("iso2022_jp")
+    except UnicodeDecodeError:
+        return ""
 
 
 def _decode_unknown(data: bytes) -> str:

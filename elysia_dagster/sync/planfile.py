@@ -89,7 +89,8 @@ class PlanFile:
 
     def lines(self, batch: int) -> np.ndarray:
         """int32: the line of every change of a batch, in order."""
-        return self._reader.get_batch(batch).column(0).to_numpy()
+        found: np.ndarray = self._reader.get_batch(batch).column(0).to_numpy()
+        return found
 
     def changes(self, batch: int) -> list[PlannedChange]:
         """The changes of a batch, in order."""

@@ -56,7 +56,7 @@ class UnsentWriter:
     def restart(self) -> None:
         """Begins anew."""
         self.close()
-        self._file = open(self._aside, "wb")
+        self._file = self._aside.open("wb")
 
     def blank(self, line: int) -> None:
         """An empty line."""
@@ -139,12 +139,10 @@ def _storable(text: str) -> str:
 
 def iterate_unsent(folder: Path) -> Iterator[dict[str, Any]]:
     """The lines of the file beside a plan, each with ``line`` and ``outcome``, or ``error``."""
-    try:
-        file = open(folder / UNSENT_NAME, "rb")
-    except FileNotFoundError:
-        return
-    with file:
-        yield from map(orjson.loads, file)
+    path = folder / UNSENT_NAME
+    if path.exists():
+        with path.open("rb") as file:
+            yield from map(orjson.loads, file)
 
 
 def settle_unsent(work: Work, path: Path) -> None:

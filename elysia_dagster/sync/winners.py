@@ -56,9 +56,9 @@ class ChangeIndex:
     def winners(self) -> np.ndarray:
         """int8 of shape ``(len(self),)``: ``WINS`` for a document's change that counts, else ``SUPERSEDED``.
 
-        The last one counts, except that a rename's old side yields to a rename's new side of the same stretch: git prints
-        the renames of one diff as if they happened at once, so that in ``a -> b``, ``b -> a`` both paths stay. Such a
-        new side is ``CONTESTED``: from a producer that prints one move after the other its file has moved on.
+        The last one counts, except that a rename's old side yields to a rename's new side of the same stretch: git
+        prints the renames of one diff as if they happened at once, so that in ``a -> b``, ``b -> a`` both paths stay.
+        Such a new side is ``CONTESTED``: from a producer that prints one move after the other its file has moved on.
         Frees the index's memory of keys.
         """
         count = len(self)
