@@ -115,4 +115,6 @@ def retrying(attempt: Callable[[], _Result], *, refresh: Callable[[], None]) -> 
 
 
 def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0][:300].rstrip(".") if text.strip() else "no reason given"
+    # LanceDB ends its messages with the place in its own source, a path of the machine that built it.
+    plain = re.sub(r",? ?/\S+\.rs:\d+:\d+", "", text).strip()
+    return plain.splitlines()[0][:300].rstrip(".") if plain else "no reason given"

@@ -36,7 +36,7 @@ INDEX_FROM_ROWS = 5_000
 VERSIONS_KEPT = timedelta(minutes=15)
 """Old versions stay this long, longer than any read or write takes, so that none loses its files under its feet."""
 
-CHILD_FROM_BYTES = 64_000_000
+CHILD_FROM_BYTES = 32_000_000
 """Tables with more data are compacted in a child process, for its memory is given back when it ends."""
 
 STEP_LIMIT_S = 3600.0
@@ -109,7 +109,15 @@ def run_step(folder: Path, collection: str, table: Table, step: Step, lock: Held
     # A fresh interpreter, not a fork: LanceDB's threads do not survive one.
     command = [sys.executable, "-m", __name__, str(folder), collection, step.value]
     try:
-        subprocess.run(command, check=True, pass_fds=[lock.fd], timeout=limit_s, capture_output=True, text=True)
+        subprocess.run(
+            command,
+            check=True,
+            pass_fds=[lock.fd],
+            timeout=limit_s,
+            stdin=subprocess.DEVNULL,  # ours may be a changeset
+            capture_output=True,
+            text=True,
+        )
     except subprocess.CalledProcessError as failed:
         raise RuntimeError(failed.stderr.strip().rpartition("\n")[2] or f"ended with {failed.returncode}") from failed
     except subprocess.TimeoutExpired as slow:

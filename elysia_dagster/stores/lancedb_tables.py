@@ -26,8 +26,8 @@ LOCK_WAIT_S = 150.0
 COMPACTION_LIMIT_S = 120.0
 """Seconds that compaction may take inside a write; what takes longer is left to ``maintain``."""
 
-CACHE_BYTES = 64_000_000
-"""LanceDB's caches of indexes and of metadata, each; its own defaults are 6 GB and 1 GB."""
+CACHE_BYTES = 32_000_000
+"""LanceDB's caches of indexes and of metadata, each; its own defaults are 6 GB and 1 GB, and writes do fill them."""
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _log = logging.getLogger(__name__)
