@@ -66,17 +66,18 @@ def _preferred_cuts(text: str, path: str) -> dict[int, int]:
     cuts: dict[int, int] = {}
     start = failures = 0
     while start < len(text) and failures < _MAX_FAILURES:
-        end = len(text)
-        if end - start > PARSED_CHARACTERS:
-            end = _line_cut(text, start + PARSED_CHARACTERS // 2, start + PARSED_CHARACTERS)
-        if grammar == "php" and start:
-            grammar = "php only"  # the `<?php` that opened the code lies in an earlier piece
-        found = structural_cuts(text[start:end], grammar, _CUT_AT_MOST)
+        # Parsed piece by piece; the next piece begins at the shallowest cut in the second half of this one.
+        middle, end = start + PARSED_CHARACTERS // 2, start + PARSED_CHARACTERS
+        # In a later piece of PHP the `<?php` that opened the code is out of sight.
+        found = structural_cuts(text[start:end], "php only" if grammar == "php" and start else grammar, _CUT_AT_MOST)
         if found is None:
             failures += 1  # what the parser cannot get through goes by lines, in the end all that is left
-        else:
-            cuts.update((start + offset, cost) for offset, cost in found.items())
-        start = end
+            found = {}
+        for offset, cost in found.items():
+            cuts.setdefault(start + offset, cost)
+        if end >= len(text):
+            break
+        start = _cheapest(sorted(cuts), cuts, middle, end - 1) or _line_cut(text, middle, end)
     return cuts
 
 

@@ -15,7 +15,7 @@ from elysia_dagster.sync.openbeneath import leads_inside, open_beneath
 
 MAX_PATH_BYTES = 4_096
 MAX_REPOSITORY_BYTES = 255
-_REMEMBERED_PARENTS = 512
+_REMEMBERED_PARENTS = 2_048
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 
@@ -142,7 +142,7 @@ class ConfinedFolder:
         this object; it decides nothing that `read_file` does not check again.
         """
         parent = relative.rpartition("/")[0]
-        if parent and parent not in self._plain_parents and self._first_link(parent) is not None:
+        if parent and parent not in self._plain_parents and self._first_link(parent, from_memory=True):
             return "other", 0
         try:
             status = os.stat(relative, dir_fd=self._fd, follow_symlinks=False)
@@ -217,20 +217,27 @@ class ConfinedFolder:
             permanent=True,
         )
 
-    def _first_link(self, relative: str) -> str | None:
-        """The first component of ``relative`` that is a symbolic link; None, and remembered, if there is none."""
-        prefix = ""
-        for part in relative.split("/"):
+    def _first_link(self, relative: str, *, from_memory: bool = False) -> str | None:
+        """The first component of ``relative`` that is a symbolic link; None, and remembered, if there is none.
+
+        A folder that is missing has no link in what there is of its path, and is remembered too: a changeset may name
+        many files of a folder that is gone.
+        """
+        if len(self._plain_parents) >= _REMEMBERED_PARENTS:
+            self._plain_parents.clear()
+        prefix = relative if from_memory else ""
+        while prefix and prefix not in self._plain_parents:
+            prefix = prefix.rpartition("/")[0]
+        for part in relative[len(prefix) :].strip("/").split("/"):
             prefix = f"{prefix}/{part}" if prefix else part
             try:
                 mode = os.stat(prefix, dir_fd=self._fd, follow_symlinks=False).st_mode
             except OSError:
+                self._plain_parents.add(relative)
                 return None
             if stat.S_ISLNK(mode):
                 return prefix
-        if len(self._plain_parents) >= _REMEMBERED_PARENTS:
-            self._plain_parents.clear()
-        self._plain_parents.add(relative)
+            self._plain_parents.add(prefix)
         return None
 
     def _refusal(self, relative: str, error: OSError | None, *, wanted: str = "a regular file") -> Exception:

@@ -2,8 +2,9 @@
 
 What is decided, in this order: a byte order mark says the encoding; NUL bytes or many control characters in the first
 8 KiB, or a known signature, say binary (git's own test is the NUL in the first 8,000 bytes, xdiff-interface.c);
-ISO-2022-JP, whose escapes nothing else has; UTF-8; UTF-8 with a few broken bytes; western text (windows-1252) if its bytes over 0x7f look like accents; what
-charset-normalizer says of the lines that are not ASCII; windows-1252 or latin-1 if no control character comes of it.
+ISO-2022-JP, whose escapes nothing else has; UTF-8; UTF-8 with a few broken bytes; western text (windows-1252) if its
+bytes over 0x7f look like accents; what charset-normalizer says of the lines that are not ASCII; windows-1252 or latin-1
+if no control character comes of it.
 
 A NUL behind the first 8 KiB becomes U+FFFD, so that no chunk holds one. Line ends are kept as they are.
 """
