@@ -3,9 +3,10 @@
 import uuid
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # numpy costs a tenth of a second, and `elysiactl index status` needs none
+    import numpy as np
 
 OBJECT_NAMESPACE = uuid.UUID("5b4c0f2e-6d0b-5a86-9d6e-3d3f1f0f7a11")
 """The namespace of every object id (UUIDv5). Never change it: ids are how a replay overwrites itself."""
@@ -77,7 +78,7 @@ class StoreObject:
     """
 
     id: str
-    vector: np.ndarray | None
+    vector: "np.ndarray | None"
     file_path: str
     relative_path: str
     file_name: str
@@ -133,7 +134,7 @@ class SearchQuery:
     """A search: ``vector`` has shape ``(dimensions,)`` and is needed by every mode but ``TEXT``."""
 
     text: str
-    vector: np.ndarray | None = None
+    vector: "np.ndarray | None" = None
     mode: SearchMode = SearchMode.HYBRID
     limit: int = 10
     repository: str | None = None

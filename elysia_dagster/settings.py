@@ -66,15 +66,45 @@ class Settings:
         Raises ``CheckpointError`` where a folder that holds a database cannot be written: a second state would hide
         what the first one knows.
         """
+        expected = self._expected_folder()
         if self.checkpoint_db_dir:
-            return _writable(Path(self.checkpoint_db_dir).expanduser().absolute()), ""
-        is_there = SYSTEM_STATE_FOLDER.exists() or _can_make(SYSTEM_STATE_FOLDER)
-        holds_state = (SYSTEM_STATE_FOLDER / DATABASE_NAME).exists()
-        if is_there and (holds_state or os.access(SYSTEM_STATE_FOLDER, os.W_OK)):
-            return _writable(SYSTEM_STATE_FOLDER), ""
-        base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-        folder = _writable(Path(base).expanduser() / "elysiactl")
+            return _writable(expected), ""
+        if expected == SYSTEM_STATE_FOLDER and not (expected.exists() or _can_make(expected)):
+            expected = _user_state_folder()
+        folder = _writable(expected)
+        if folder == SYSTEM_STATE_FOLDER:
+            return folder, ""
         return folder, f"State is kept in {folder}, since {SYSTEM_STATE_FOLDER} cannot be written."
+
+    def find_database(self) -> Path | str | None:
+        """The checkpoint database (file or URL) where there is one. Makes nothing.
+
+        Raises ``CheckpointError`` for a state folder that this user may not look into.
+        """
+        if self.checkpoint_db_url:
+            return self.checkpoint_db_url
+        folder = self._expected_folder()
+        if not folder.is_dir():
+            return None
+        if not os.access(folder, os.X_OK):
+            raise _not_ours(folder)
+        return folder / DATABASE_NAME if (folder / DATABASE_NAME).exists() else None
+
+    def _expected_folder(self) -> Path:
+        """Where the state is, or would be made."""
+        if self.checkpoint_db_dir:
+            return Path(self.checkpoint_db_dir).expanduser().absolute()
+        system = SYSTEM_STATE_FOLDER
+        if not system.exists():
+            return system if os.access(system.parent, os.W_OK | os.X_OK) else _user_state_folder()
+        # a folder that cannot be looked into may hold a database: a second state would hide it
+        may_hold_state = not os.access(system, os.X_OK) or (system / DATABASE_NAME).exists()
+        return system if may_hold_state or os.access(system, os.W_OK) else _user_state_folder()
+
+
+def _user_state_folder() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "elysiactl"
 
 
 def _parse(kind: Any, text: str, variable: str) -> Any:
@@ -104,9 +134,13 @@ def _writable(folder: Path) -> Path:
             next_step="Set ELYSIACTL_CHECKPOINT_DB_DIR to a folder that can be written.",
         ) from error
     database = folder / DATABASE_NAME
-    if not os.access(folder, os.W_OK) or (database.exists() and not os.access(database, os.W_OK)):
-        raise CheckpointError(
-            f"The state folder {folder} cannot be written by this user.",
-            next_step="Run as its owner, or set ELYSIACTL_CHECKPOINT_DB_DIR to another state.",
-        )
+    if not os.access(folder, os.W_OK | os.X_OK) or (database.exists() and not os.access(database, os.W_OK)):
+        raise _not_ours(folder)
     return folder
+
+
+def _not_ours(folder: Path) -> CheckpointError:
+    return CheckpointError(
+        f"The state folder {folder} cannot be written by this user.",
+        next_step="Run as its owner, or set ELYSIACTL_CHECKPOINT_DB_DIR to another state.",
+    )

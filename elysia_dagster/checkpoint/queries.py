@@ -51,6 +51,16 @@ def runs_with_failures(database: Database) -> list[RunRecord]:
         return [RunRecord.from_row(row) for row in rows]
 
 
+def progress_of(database: Database, run_id: str) -> tuple[RunRecord, int]:
+    """A run as it stands, and how many of its failed lines wait for another try."""
+    with database.read() as connection:
+        row = connection.execute(select(sync_runs).where(sync_runs.c.run_id == run_id)).mappings().one()
+        pending = connection.execute(
+            select(func.count()).where(failed_lines.c.run_id == run_id, failed_lines.c.pending.is_(True))
+        ).scalar_one()
+        return RunRecord.from_row(row), pending
+
+
 def count_outcomes(database: Database, run_id: str) -> dict[str, int]:
     """Completed lines of a run by outcome."""
     with database.read() as connection:

@@ -31,7 +31,8 @@ class Engine:
     """One process's open database, store and embedder; opened when first asked for, closed by ``close``.
 
     ``faults`` is called with the name of every point between two side effects. ``stop_requested`` is asked between
-    batches. ``say`` takes sentences for people.
+    batches. ``input_read`` is called when the changeset is spooled whole: an interruption before leaves nothing to
+    resume. ``say`` takes sentences for people.
     """
 
     settings: Settings
@@ -40,6 +41,7 @@ class Engine:
     host: Host = field(default_factory=this_host)
     faults: Callable[[str], None] = no_fault
     stop_requested: Callable[[], bool] = lambda: False
+    input_read: Callable[[], None] = lambda: None
     say: Callable[[str], None] = lambda _sentence: None
     open_store: Callable[[str], VectorStore] = open_store
     _stores: dict[str, VectorStore] = field(default_factory=dict, repr=False)

@@ -76,6 +76,7 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
         if spooled.null_separated and not request.null_separated:
             engine.say("The input is separated by NUL (as git ls-files -z writes it): read as paths.")
         _refuse_all_outside(incoming / SPOOL_NAME, spooled, request.roots, engine.settings.max_line_bytes)
+        engine.input_read()
         engine.faults("spooled")
         return _open_run(engine, request, source, spooled, incoming, run_id)
     finally:

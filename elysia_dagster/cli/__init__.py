@@ -1,0 +1,106 @@
+"""The command ``elysiactl``.
+
+Exit codes, which scripts may rely on:
+
+====  ==================================================================================================
+0     all lines completed (a dry run that could look at everything, a question that was answered)
+1     finished, some lines failed
+2     usage, configuration, an input that cannot be read, a collection that is not ours
+3     the store or the embedder is unreachable, or a resource is used up; resumable
+4     another run holds the run or its repositories
+70    a bug in this program (``EX_SOFTWARE``)
+130   interrupted; resumable, unless the input had not been read whole
+====  ==================================================================================================
+
+Standard output carries results, standard error the rest. Command modules import what they work with inside their
+functions, so that ``status`` pays for no store, embedder or Dagster.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from elysia_dagster.cli.keeping import abandon, cleanup, forget, where
+from elysia_dagster.cli.search import search
+from elysia_dagster.cli.status import failed, status
+from elysia_dagster.cli.sync import resume, retry, sync
+from elysia_dagster.cli.terminal import Terminal, causes
+from elysia_dagster.errors import ElysiaError, TransientError
+
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+
+
+class _InOrder(click.Group):
+    """Lists its commands in the order in which a person meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="elysia_dagster", prog_name="elysiactl")
+def elysiactl() -> None:
+    """Keeps a vector index of many git repositories true, one changeset line at a time.
+
+    \b
+    Example: git ls-files | elysiactl index sync --stdin --collection Demo
+    """
+
+
+@elysiactl.group(cls=_InOrder)
+def index() -> None:
+    """Apply changesets to a collection, see how they fared, search it.
+
+    \b
+    Exit codes: 0 all lines completed, 1 some lines failed, 2 usage or configuration, 3 store or embedder
+    unreachable, 4 another run holds the repositories, 70 a bug, 130 interrupted.
+    """
+
+
+for _command in (sync, status, failed, resume, retry, abandon, search, cleanup, forget, where):
+    index.add_command(_command)
+
+
+def main() -> None:
+    """Runs the command line of this process and exits with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; its exit code. Whatever goes wrong ends as one sentence on standard error."""
+    terminal = Terminal()
+    try:
+        code = elysiactl.main(list(arguments), prog_name="elysiactl", standalone_mode=False, obj=terminal)
+        terminal.flush()
+        return int(code or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "elysiactl"
+        terminal.error(f"{error.format_message().rstrip('.')}. See: {path} --help")
+        return error.exit_code
+    except ElysiaError as error:
+        terminal.error(str(error))
+        if terminal.verbose:
+            for cause in causes(error):
+                terminal.error(f"because of {cause}")
+        return error.exit_code
+    except MemoryError:
+        terminal.error("Memory is used up. Go on with more of it, or a smaller --batch-size: elysiactl index resume")
+        return TransientError.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        terminal.error("Interrupted.")
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        if terminal.verbose:
+            import traceback
+
+            terminal.error(f"This is a bug in elysiactl.\n{traceback.format_exc().rstrip()}")
+        else:
+            terminal.error(
+                f"This is a bug in elysiactl: {type(error).__name__}. See where: run it again with --verbose."
+            )
+        return EXIT_BUG

@@ -1,0 +1,103 @@
+"""Commands that keep house: ``index abandon``, ``cleanup``, ``forget`` and ``where``."""
+
+import click
+
+from elysia_dagster.cli.options import collection_option, command, store_option
+from elysia_dagster.cli.terminal import Terminal
+from elysia_dagster.errors import UsageError
+from elysia_dagster.settings import Settings
+
+
+@command("abandon")
+@click.option("--run-id", metavar="ID", required=True, help="The run to give up.")
+def abandon(terminal: Terminal, run_id: str) -> int:
+    """Give an unfinished run up for good. What it has settled stays settled.
+
+    \b
+    Example: elysiactl index abandon --run-id sync-20260102-030405-0123abcd
+    """
+    settings = Settings.from_environment()
+
+    from elysia_dagster.checkpoint.runs import abandon_run
+    from elysia_dagster.cli.work import opened_engine
+    from elysia_dagster.sync.engine import remove_run_folder
+
+    with opened_engine(settings, terminal) as engine:
+        run = abandon_run(engine.database, run_id, engine.host)
+        remove_run_folder(engine, run_id)
+    terminal.result(f"Run {run_id} is given up; {run.processed_lines:,} of its {run.total_lines:,} lines were settled.")
+    return 0
+
+
+@command("cleanup")
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0),
+    help="Days that finished runs are kept.  [setting: ELYSIACTL_CHECKPOINT_CLEANUP_DAYS]",
+)
+def cleanup(terminal: Terminal, keep_days: float | None) -> int:
+    """Drop old finished runs with their files, and give their space back.
+
+    \b
+    Example: elysiactl index cleanup --keep-days 7
+    """
+    settings = Settings.from_environment()
+
+    from elysia_dagster.cli.work import opened_engine
+    from elysia_dagster.sync.cleanup import cleanup_checkpoints
+
+    days = settings.checkpoint_cleanup_days if keep_days is None else keep_days
+    with opened_engine(settings, terminal) as engine:
+        report = cleanup_checkpoints(engine, keep_days=days, give_back_space=True)
+    for run_id in report.runs:
+        terminal.detail(f"Dropped {run_id}.")
+    terminal.result(
+        f"Dropped {len(report.runs)} runs older than {days:g} days, with {report.completed_lines:,} completed and "
+        f"{report.failed_lines:,} failed lines; {report.freed_bytes:,} bytes of their files freed."
+    )
+    return 0
+
+
+@command("forget")
+@collection_option
+@store_option
+@click.option("--yes", is_flag=True, help="Do it.")
+def forget(terminal: Terminal, collection: str | None, store: str | None, yes: bool) -> int:
+    """Make the checkpoint forget a collection that was dropped from the store, so that it can begin anew.
+
+    \b
+    Example: elysiactl index forget --collection Demo --yes
+    """
+    settings = Settings.from_environment()
+    name = collection or settings.collection
+    if not yes:
+        raise UsageError(
+            f"This makes the checkpoint forget every document of {name}: the next sync indexes all of it anew.",
+            next_step="Add --yes to do so.",
+        )
+
+    from elysia_dagster.checkpoint.retention import forget_collection
+    from elysia_dagster.cli.work import opened_engine
+
+    with opened_engine(settings, terminal) as engine:
+        url = engine.store_url(store or "")
+        documents = forget_collection(engine.database, url, name, engine.host)
+        is_there = engine.store(store or "").describe(name) is not None
+    terminal.result(f"Forgot {name} with {documents:,} documents.")
+    if is_there:
+        terminal.note(f"{url} still holds a collection {name}: drop it there, or the next sync will refuse it.")
+    return 0
+
+
+@command("where")
+def where(terminal: Terminal) -> int:
+    """Print the state folder, where the checkpoint database, the inputs read and the vectors are kept.
+
+    \b
+    Example: sqlite3 "$(elysiactl index where)/sync_checkpoints.db" .tables
+    """
+    folder, note = Settings.from_environment().state_folder()
+    if note:
+        terminal.note(note)
+    terminal.result(str(folder))
+    return 0

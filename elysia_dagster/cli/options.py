@@ -1,0 +1,65 @@
+"""Options that several commands share. A default is never fixed here: it is the setting's value when called."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+
+from elysia_dagster.cli.terminal import Terminal
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def command(name: str, *, quiet: bool = False, json: bool = False) -> Callable[[Function], click.Command]:
+    """A command whose function gets the ``Terminal`` first.
+
+    It has ``--verbose`` and, where asked for, ``--quiet`` and ``--json``.
+    """
+
+    def decorate(function: Function) -> click.Command:
+        @wraps(function)
+        def wrapped(verbose: bool, quiet: bool = False, **arguments: Any) -> Any:
+            terminal: Terminal = click.get_current_context().obj
+            terminal.verbose, terminal.quiet = verbose, quiet
+            return function(terminal, **arguments)
+
+        made: Any = wrapped
+        made = click.option("-v", "--verbose", is_flag=True, help="Say more, and show where an error came from.")(made)
+        if quiet:
+            made = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and --json).")(made)
+        if json:
+            made = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(made)
+        return click.command(name)(made)
+
+    return decorate
+
+
+def collection_option(function: Function) -> Function:
+    """``--collection``."""
+    return click.option("--collection", metavar="NAME", help="Collection, e.g. Demo.  [setting: ELYSIACTL_COLLECTION]")(
+        function
+    )
+
+
+def store_option(function: Function) -> Function:
+    """``--store``."""
+    return click.option(
+        "--store",
+        metavar="URL",
+        help="Vector store, e.g. lancedb:/srv/vectors.  [setting: ELYSIACTL_STORE; default: lancedb:<state>/vectors]",
+    )(function)
+
+
+def embedder_option(function: Function) -> Function:
+    """``--embedder``."""
+    return click.option(
+        "--embedder",
+        metavar="SPEC",
+        help="hashing, openai:<model>[@<dimensions>] or fastembed:<model>.  [setting: ELYSIACTL_EMBEDDER]",
+    )(function)
+
+
+def run_id_option(meaning: str) -> Callable[[Function], Function]:
+    """``--run-id``."""
+    return click.option("--run-id", metavar="ID", help=meaning)

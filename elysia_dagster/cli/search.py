@@ -1,0 +1,106 @@
+"""``index search``: the best chunks of a collection for some words."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from elysia_dagster.cli.options import collection_option, command, embedder_option, store_option
+from elysia_dagster.cli.terminal import Terminal, printable
+from elysia_dagster.errors import CollectionMismatch, UsageError
+from elysia_dagster.models import SearchHit, SearchMode, SearchQuery
+from elysia_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from elysia_dagster.sync.engine import Engine
+
+_SHOWN_LINES = 6
+"""Lines of each hit that a person is shown."""
+
+_SHOWN_COLUMNS = 160
+
+
+@command("search", json=True)
+@click.argument("text")
+@collection_option
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in SearchMode]),
+    default=SearchMode.HYBRID.value,
+    show_default=True,
+    help="By meaning, by words, or both.",
+)
+@click.option("-k", "limit", type=click.IntRange(1, 1000), default=10, show_default=True, help="Hits, at most.")
+@click.option("--repository", metavar="NAME", help="Only this repository.")
+@store_option
+@embedder_option
+def search(
+    terminal: Terminal,
+    text: str,
+    collection: str | None,
+    mode: str,
+    limit: int,
+    repository: str | None,
+    store: str | None,
+    embedder: str | None,
+    as_json: bool,
+) -> int:
+    """Print the chunks of a collection that answer TEXT best.
+
+    \b
+    Example: elysiactl index search "where is a batch settled" --collection Demo -k 3
+    """
+    settings = Settings.from_environment()
+    name = collection or settings.collection
+    if not text.strip():
+        raise UsageError("There is nothing to search for.", next_step="Give some words.")
+    if settings.find_database() is None:
+        raise UsageError("Nothing was indexed yet.", next_step="See: elysiactl index sync --help")
+
+    from elysia_dagster.cli.work import opened_engine
+
+    with opened_engine(settings, terminal) as engine:
+        where = engine.store(store or "")
+        if where.describe(name) is None:
+            raise CollectionMismatch(
+                f"There is no collection {name} in {where.url}.", next_step="See: elysiactl index status --summary"
+            )
+        ranking = SearchMode(mode)
+        vector = None if ranking is SearchMode.TEXT else _vector_of(engine, text, name, where.url, embedder or "")
+        hits = where.search(
+            name, SearchQuery(text=text, vector=vector, mode=ranking, limit=limit, repository=repository)
+        )
+    if as_json:
+        terminal.result_json([asdict(hit) for hit in hits])
+    elif hits:
+        terminal.result("\n\n".join(_shown(number, hit) for number, hit in enumerate(hits, start=1)))
+    else:
+        terminal.note("Nothing was found.")
+    return 0
+
+
+def _vector_of(engine: "Engine", text: str, collection: str, store: str, spec: str) -> "np.ndarray":
+    """The query's vector, by the embedder that made the collection's. Raises ``CollectionMismatch`` for another."""
+    from elysia_dagster.checkpoint.collections import find_collection
+
+    embedder = engine.embedder(spec)
+    known = find_collection(engine.database, store, collection)
+    if known is not None and known.model != embedder.model_id:
+        raise CollectionMismatch(
+            f"Collection {collection} holds vectors of {known.model}; this embedder is {embedder.model_id}.",
+            next_step="Name the embedder that it began with (--embedder), or search with --mode text.",
+        )
+    vector: np.ndarray = embedder.embed([text])[0]
+    return vector
+
+
+def _shown(number: int, hit: SearchHit) -> str:
+    lines = hit.text.rstrip().splitlines()
+    lines = lines[next((place for place, line in enumerate(lines) if line.strip()), 0) :]
+    shown = [f"   {printable(line.expandtabs(4))[:_SHOWN_COLUMNS]}" for line in lines[:_SHOWN_LINES]]
+    if len(lines) > _SHOWN_LINES:
+        shown.append("   …")
+    place = f"{hit.repository}/{hit.relative_path}:{hit.start_line}-{hit.end_line}"
+    return "\n".join([f"{number}. {printable(place)}  ({hit.score:.3f})", *shown])

@@ -1,0 +1,98 @@
+"""``index status`` and ``index failed``: what the checkpoint knows. Reads only, and imports no more than that takes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from elysia_dagster.cli.options import command, run_id_option
+from elysia_dagster.cli.terminal import Terminal
+from elysia_dagster.errors import UsageError
+from elysia_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from elysia_dagster.checkpoint.database import Database
+
+_LATEST_RUNS = 20
+_MOST_FAILED_LINES = 1000
+"""Failed lines in a table; ``--json`` gives them all."""
+
+_ALL = 2**31
+
+
+@command("status", json=True)
+@click.option("--summary", is_flag=True, help="Totals, collections, and where every repository stands.")
+@click.option("--failed", "only_failed", is_flag=True, help="The failed lines, of all runs or of --run-id.")
+@run_id_option("One run in full, and what to type next.")
+def status(terminal: Terminal, summary: bool, only_failed: bool, run_id: str | None, as_json: bool) -> int:
+    """Show the latest runs; works while a run writes. With --json, the stored columns of every run.
+
+    \b
+    Example: elysiactl index status --summary
+    """
+    if summary and (only_failed or run_id):
+        raise UsageError("--summary is about all runs.", next_step="Leave out --failed and --run-id.")
+    if only_failed:
+        return _failed(terminal, run_id, as_json=as_json)
+
+    with _checkpoint(Settings.from_environment()) as database:
+        from elysia_dagster.cli import tables
+
+        if database is None:
+            return _no_runs(terminal, run_id, as_json=as_json)
+        if summary:
+            tables.show_summary(terminal, database, as_json=as_json)
+        elif run_id:
+            tables.show_run(terminal, database, run_id, as_json=as_json)
+        else:
+            tables.show_runs(terminal, database, limit=_ALL if as_json else _LATEST_RUNS, as_json=as_json)
+    return 0
+
+
+@command("failed", json=True)
+@run_id_option("Of this run only.")
+def failed(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
+    """Show the failed lines (the same as status --failed).
+
+    \b
+    Example: elysiactl index failed --json | jq -r '.[].file_path'
+    """
+    return _failed(terminal, run_id, as_json=as_json)
+
+
+def _failed(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:
+    with _checkpoint(Settings.from_environment()) as database:
+        from elysia_dagster.cli import tables
+
+        if database is None:
+            return _no_runs(terminal, run_id, as_json=as_json)
+        limit = _ALL if as_json else _MOST_FAILED_LINES
+        tables.show_failed(terminal, database, run_id, limit=limit, as_json=as_json)
+    return 0
+
+
+@contextmanager
+def _checkpoint(settings: Settings) -> "Iterator[Database | None]":
+    """The checkpoint database, or None where there is none: looking makes nothing."""
+    target = settings.find_database()
+    if target is None:
+        yield None
+        return
+    from elysia_dagster.checkpoint.database import open_database
+
+    database = open_database(target, timeout_s=settings.sqlite_timeout_s)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _no_runs(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:
+    if run_id:
+        raise UsageError(f"There is no run {run_id}.", next_step="No changeset was applied yet.")
+    if as_json:
+        terminal.result_json([])
+    else:
+        terminal.result("No runs yet. The first: git ls-files | elysiactl index sync --stdin --collection Demo")
+    return 0
