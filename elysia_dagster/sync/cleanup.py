@@ -23,8 +23,10 @@ class CleanupReport:
     freed_bytes: int
 
 
-def cleanup_checkpoints(engine: Engine, *, keep_days: float, give_back_space: bool = False) -> CleanupReport:
-    """Drops finished runs that ended more than ``keep_days`` ago. Unfinished runs are never dropped.
+def cleanup_checkpoints(
+    engine: Engine, *, keep_days: float, give_back_space: bool = False, except_runs: frozenset[str] = frozenset()
+) -> CleanupReport:
+    """Drops finished runs that ended more than ``keep_days`` ago, but ``except_runs``. Unfinished ones stay.
 
     With ``give_back_space`` the database file shrinks, which holds other writers up (2 s for 200 MB).
     """
@@ -32,6 +34,8 @@ def cleanup_checkpoints(engine: Engine, *, keep_days: float, give_back_space: bo
     completed = failed = freed = 0
     before = clock.stamp(clock.now() - timedelta(days=keep_days))
     for run_id in retention.expired_runs(engine.database, before):
+        if run_id in except_runs:
+            continue
         counts = retention.drop_run(engine.database, run_id, engine.host)
         if counts is None:
             continue

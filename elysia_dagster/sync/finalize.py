@@ -38,7 +38,7 @@ class SyncReport:
     def repair_command(self) -> str:
         """What to type next, or '' where nothing is left to do."""
         if self.run.status is RunStatus.FAILED:
-            return f"elysiactl index retry --run-id {self.run.run_id}"
+            return queries.retry_command(self.run, self.failures)
         return ""
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -23,9 +23,11 @@ class Op(IntEnum):
 OPS: Mapping[Any, Op] = {"modify": Op.MODIFY, "add": Op.ADD, "delete": Op.DELETE, None: Op.MODIFY}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ParsedLine:
-    """A line that asks for a change. ``old_path`` is set for a rename; ``repo`` is '' where the line names none."""
+class ParsedLine(NamedTuple):
+    """A line that asks for a change. ``old_path`` is set for a rename; ``repo`` is '' where the line names none.
+
+    A tuple, since one is made for every line: five times as fast as a frozen dataclass.
+    """
 
     op: Op
     path: str
@@ -71,10 +73,10 @@ def parse_record(raw: bytes) -> ParsedLine | ChangesetRecord:
     if " -> " in path and op is Op.MODIFY:
         sides = split_rename(path)
         if sides is not None:
-            return ParsedLine(op=op, path=sides[1], old_path=sides[0], repo=repo, record=record)
+            return ParsedLine(op, sides[1], sides[0], repo, record)
     if path.startswith('"'):
         path = unquote(path)
-    return ParsedLine(op=op, path=path, old_path=None, repo=repo, record=record)
+    return ParsedLine(op, path, None, repo, record)
 
 
 def _parse_leniently(raw: bytes, error: orjson.JSONDecodeError) -> dict[str, Any]:
@@ -107,4 +109,4 @@ def parse_path(raw: bytes, *, literal: bool) -> ParsedLine:
         raise LineError(f"The path is not UTF-8 (byte {error.start + 1}).", permanent=True) from error
     if not literal and path.startswith('"') and path.endswith('"') and len(path) > 1:
         path = unquote(path)
-    return ParsedLine(op=Op.MODIFY, path=path, old_path=None, repo="", record=None)
+    return ParsedLine(Op.MODIFY, path, None, "", None)

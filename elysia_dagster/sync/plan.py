@@ -124,11 +124,13 @@ def _scan(
     documents_below: Callable[[str, str], list[str]] = _no_documents,
 ) -> Scan:
     unsent.restart()
-    writer = DraftWriter(draft)
+    scan = Scan()
+    writer = DraftWriter(draft, scan.index)
     try:
-        return scan_spool(work, locator, writer, unsent, documents_below, only)
+        scan_spool(work, scan, locator, writer, unsent, documents_below, only)
     finally:
         writer.close()
+    return scan
 
 
 def _documents_below(work: Work) -> Callable[[str, str], list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from elysia_dagster.errors import InputError
-from elysia_dagster.sync.winners import ChangeKind
+from elysia_dagster.sync.winners import ChangeIndex, ChangeKind
 
 FLAG_RECORD = 1
 """The line is a JSON record."""
@@ -118,29 +118,39 @@ class PlanFile:
 
 
 class DraftWriter:
-    """Collects every change of a changeset, in slices, in a file of its own, before it is known which of them count."""
+    """Collects every change of a changeset, before it is known which of them count: the rows in a file of its own, in
+    slices, and what decides between them in ``index``."""
 
     SLICE = 65_536
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: ChangeIndex) -> None:
+        self._index = index
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_stream(self._sink, SCHEMA)
-        self._columns: tuple[list[Any], ...] = tuple([] for _ in SCHEMA)
-        self.append = tuple(column.append for column in self._columns)
+        self.rows: list[tuple[Any, ...]] = []
+        """Changes not written yet: the columns of ``SCHEMA``, then segment and size in bytes. Append to it."""
 
-    def add(self, *values: Any) -> None:
-        """One change, in the order of ``SCHEMA``."""
-        for append, value in zip(self.append, values, strict=True):
-            append(value)
-        if len(self._columns[0]) >= self.SLICE:
+    def flush_if_full(self) -> None:
+        """To be called every now and then, so that memory stays bounded."""
+        if len(self.rows) >= self.SLICE:
             self.flush()
 
     def flush(self) -> None:
         """Writes what has been collected."""
-        arrays = [pa.array(column, field.type) for column, field in zip(self._columns, SCHEMA, strict=True)]
+        if not self.rows:
+            return
+        *columns, segments, sizes = zip(*self.rows, strict=True)
+        self.rows.clear()
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
         self._writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
-        for column in self._columns:
-            column.clear()
+        self._index.extend(
+            lines=arrays[0].to_numpy(),
+            kinds=arrays[5].to_numpy(),
+            segments=np.array(segments, dtype=np.int32),
+            sizes=np.minimum(np.array(sizes, dtype=np.int64), 0xFFFF_FFFF).astype(np.uint32),
+            repositories=columns[3],
+            paths=columns[4],
+        )
 
     def close(self) -> None:
         """Ends the file."""

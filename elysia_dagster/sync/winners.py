@@ -1,6 +1,7 @@
 """Of several changes of one document in a changeset, which one counts."""
 
 from array import array
+from collections.abc import Sequence
 from enum import IntEnum
 
 import numpy as np
@@ -43,15 +44,28 @@ class ChangeIndex:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def add(self, line: int, repository: str, path: str, kind: ChangeKind, segment: int, size_bytes: int) -> None:
-        """Appends a change. ``segment`` numbers the stretch of a repository's lines up to its next changeset record."""
-        self.lines.append(line)
-        self.sizes.append(min(size_bytes, 0xFFFFFFFF))
-        self._kinds.append(kind)
-        self._segments.append(segment)
-        key = (repository, path)
-        self._high.append(hash(key))
-        self._low.append(hash((key, 1)))
+    def extend(
+        self,
+        *,
+        lines: np.ndarray,
+        kinds: np.ndarray,
+        segments: np.ndarray,
+        sizes: np.ndarray,
+        repositories: Sequence[int],
+        paths: Sequence[str],
+    ) -> None:
+        """Appends changes: ``lines`` and ``segments`` int32, ``kinds`` int8, ``sizes`` uint32 in bytes, all of one
+        length. ``segments`` number the stretches of a repository's lines up to its changeset records."""
+        self.lines.frombytes(lines.tobytes())
+        self.sizes.frombytes(sizes.tobytes())
+        self._kinds.frombytes(kinds.tobytes())
+        self._segments.frombytes(segments.tobytes())
+        count = len(paths)
+        # two hashes of the path that know nothing of each other; the first is mixed with the repository one to one
+        high = np.fromiter(map(hash, zip(repositories, paths, strict=True)), dtype=np.int64, count=count)
+        low = np.fromiter((hash(path + "\0") for path in paths), dtype=np.int64, count=count)
+        self._high.frombytes(high.tobytes())
+        self._low.frombytes(low.tobytes())
 
     def winners(self) -> np.ndarray:
         """int8 of shape ``(len(self),)``: ``WINS`` for a document's change that counts, else ``SUPERSEDED``.
