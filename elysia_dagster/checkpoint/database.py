@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from elysia_dagster.errors import CheckpointError, ResourceExhausted, TransientError
+from elysia_dagster.errors import CheckpointError, ResourceExhausted, TransientError, UsageError
 
 HEAD_REVISION = "0002"
 """The migration that this program's schema stands at; a test compares it with the migrations folder."""
@@ -41,6 +41,12 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """One read transaction: a consistent view that holds no writer up."""
         with self._translated(), self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def without_transaction(self) -> Iterator[Connection]:
+        """A connection for the statements of SQLite that refuse to run inside a transaction."""
+        with self._translated(), self.engine.connect().execution_options(no_begin=True) as connection:
             yield connection
 
     def close(self) -> None:
@@ -83,7 +89,8 @@ def translate(error: DBAPIError, name: str) -> Exception:
 def open_database(target: Path | str, *, timeout_s: float = 30.0) -> Database:
     """Opens the database file (``Path``) or server (URL), makes or upgrades its schema, and returns it.
 
-    Raises ``CheckpointError`` for a database that a newer version made, which is left untouched.
+    Raises ``CheckpointError`` for a database that a newer version made, which is left untouched, and ``UsageError`` for
+    a URL that names no driver.
     """
     if isinstance(target, Path):
         _make_private(target)
@@ -91,7 +98,14 @@ def open_database(target: Path | str, *, timeout_s: float = 30.0) -> Database:
         _prepare_sqlite(engine, timeout_s)
         name = str(target)
     else:
-        engine = create_engine(target, pool_pre_ping=True)
+        try:
+            engine = create_engine(target, pool_pre_ping=True)
+        except (ArgumentError, ModuleNotFoundError) as error:  # neither names the password
+            raise UsageError(
+                f"The database URL of the checkpoint cannot be used: {error}.",
+                next_step="Mend ELYSIACTL_CHECKPOINT_DB_URL (postgresql+psycopg://user:password@host/name; "
+                "pip install 'elysia_dagster[postgres]').",
+            ) from error
         name = make_url(target).render_as_string(hide_password=True)
     database = Database(engine, name)
     try:
@@ -127,7 +141,9 @@ def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("no_begin"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
 
 def _revision(connection: Connection) -> str | None:

@@ -1,5 +1,6 @@
 """What people ask the checkpoint: runs, summary, failed lines, outcomes. Reads only."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import and_, case, func, select
@@ -16,7 +17,7 @@ from elysia_dagster.checkpoint.schema import (
     run_repositories,
     sync_runs,
 )
-from elysia_dagster.models import DocumentState, RunStatus
+from elysia_dagster.models import DocumentState, ErrorKind, RunStatus
 
 
 def list_runs(database: Database, *, limit: int = 20) -> list[RunRecord]:
@@ -99,6 +100,13 @@ def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int
         statement = statement.where(failed_lines.c.run_id == run_id)
     with database.read() as connection:
         return [{**row, "stale": bool(row["stale"])} for row in connection.execute(statement).mappings()]
+
+
+def retry_command(run: RunRecord, failures: Sequence[Mapping[str, Any]]) -> str:
+    """What to type to try a failed run's lines again, told by its first failed lines."""
+    all_known = len(failures) == run.error_count
+    is_permanent = all_known and all(each["error_kind"] == ErrorKind.PERMANENT.value for each in failures)
+    return f"elysiactl index retry --run-id {run.run_id}" + (" --permanent" if is_permanent else "")
 
 
 def summarize(database: Database) -> dict[str, Any]:

@@ -119,6 +119,6 @@ def forget_collection(database: Database, store: str, name: str, host: Host) -> 
 def give_back_space(database: Database) -> None:
     """Shrinks the file of a SQLite database; a server does so by itself."""
     if database.engine.dialect.name == "sqlite":
-        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with database.without_transaction() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.exec_driver_sql("VACUUM")

@@ -39,7 +39,7 @@ class _InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="elysia_dagster", prog_name="elysiactl")
 def elysiactl() -> None:
     """Keeps a vector index of many git repositories true, one changeset line at a time.

@@ -11,7 +11,9 @@ from elysia_dagster.settings import Settings
 @command("abandon")
 @click.option("--run-id", metavar="ID", required=True, help="The run to give up.")
 def abandon(terminal: Terminal, run_id: str) -> int:
-    """Give an unfinished run up for good. What it has settled stays settled.
+    """Give an unfinished run up for good.
+
+    What it has settled stays settled; the rest is not applied, and its input is dropped.
 
     \b
     Example: elysiactl index abandon --run-id sync-20260102-030405-0123abcd
@@ -36,7 +38,9 @@ def abandon(terminal: Terminal, run_id: str) -> int:
     help="Days that finished runs are kept.  [setting: ELYSIACTL_CHECKPOINT_CLEANUP_DAYS]",
 )
 def cleanup(terminal: Terminal, keep_days: float | None) -> int:
-    """Drop old finished runs with their files, and give their space back.
+    """Drop old runs and give their space back.
+
+    Only finished runs are dropped, with their lines and files; documents stay.
 
     \b
     Example: elysiactl index cleanup --keep-days 7
@@ -63,7 +67,9 @@ def cleanup(terminal: Terminal, keep_days: float | None) -> int:
 @store_option
 @click.option("--yes", is_flag=True, help="Do it.")
 def forget(terminal: Terminal, collection: str | None, store: str | None, yes: bool) -> int:
-    """Make the checkpoint forget a collection that was dropped from the store, so that it can begin anew.
+    """Forget a collection that was dropped.
+
+    The checkpoint forgets its documents, so that the next sync can begin it anew. Drop it from the store first.
 
     \b
     Example: elysiactl index forget --collection Demo --yes
@@ -91,7 +97,9 @@ def forget(terminal: Terminal, collection: str | None, store: str | None, yes: b
 
 @command("where")
 def where(terminal: Terminal) -> int:
-    """Print the state folder, where the checkpoint database, the inputs read and the vectors are kept.
+    """Print the state folder.
+
+    It keeps the checkpoint database, the changesets that were read, and by default the vectors.
 
     \b
     Example: sqlite3 "$(elysiactl index where)/sync_checkpoints.db" .tables

@@ -24,15 +24,19 @@ def command(name: str, *, quiet: bool = False, json: bool = False) -> Callable[[
             terminal.verbose, terminal.quiet = verbose, quiet
             return function(terminal, **arguments)
 
-        made: Any = wrapped
-        made = click.option("-v", "--verbose", is_flag=True, help="Say more, and show where an error came from.")(made)
-        if quiet:
-            made = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors (and --json).")(made)
+        made: click.Command = click.command(name)(wrapped)
         if json:
-            made = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(made)
-        return click.command(name)(made)
+            made.params.append(_flag("--json", "as_json", help="Print the result as JSON."))
+        if quiet:
+            made.params.append(_flag("-q", "--quiet", help="Print nothing but errors, and what --json prints."))
+        made.params.append(_flag("-v", "--verbose", help="Say more, and show where an error came from."))
+        return made
 
     return decorate
+
+
+def _flag(*names: str, help: str) -> click.Option:
+    return click.Option(list(names), is_flag=True, help=help)
 
 
 def collection_option(function: Function) -> Function:

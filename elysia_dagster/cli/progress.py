@@ -34,6 +34,7 @@ class RunProgress:
         self._said = self._began
         self.total, self.settled, self.failed = self._look()
         self._at_start = self.settled
+        self._said_of = (-1, -1)
         self._bar: Progress | None = None
         self._task: Any = None
 
@@ -48,7 +49,7 @@ class RunProgress:
             self._refresh()
         if self._bar is not None:
             self._bar.stop()
-        elif not self._dry_run:
+        elif not self._dry_run and self._said_of != (self.settled, self.failed):
             self._terminal.note(self._line())
 
     @property
@@ -74,6 +75,7 @@ class RunProgress:
         else:
             return
         self._said = time.monotonic()
+        self._said_of = (self.settled, self.failed)
 
     def _look(self) -> tuple[int, int, int]:
         """Lines in all, settled, and failed, as the checkpoint has them now."""
@@ -89,9 +91,13 @@ class RunProgress:
                 total=self.total,
                 completed=self.settled,
                 failed=f"{self.failed} failed",
-                speed=f"{self.lines_per_second:,.0f} lines/s",
+                speed=self._speed(),
                 left=self._time_left(),
             )
+
+    def _speed(self) -> str:
+        speed = self.lines_per_second
+        return f"{speed:,.0f} lines/s" if speed >= 10 else f"{speed:.1f} lines/s"
 
     def _time_left(self) -> str:
         if not self.newly_settled or self.settled >= self.total:
@@ -105,7 +111,7 @@ class RunProgress:
         parts = [
             f"{self.settled:,}/{self.total:,} lines settled",
             f"{self.failed:,} failed",
-            f"{self.lines_per_second:,.0f} lines/s",
+            self._speed(),
             self._time_left(),
         ]
         return ", ".join(filter(None, parts))

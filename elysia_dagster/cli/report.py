@@ -14,7 +14,11 @@ _SHOWN_FAILURES = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A run that this process has brought to its end. ``seconds`` is what it took here, input and imports aside."""
+    """A run that this process has brought to its end.
+
+    ``seconds`` is what it took here, reading the input and opening the store included; ``lines_per_second`` counts
+    from the plan on.
+    """
 
     manifest: ChangesetManifest
     report: SyncReport | Preview
@@ -95,12 +99,15 @@ def _report_lines(finished: Finished, report: SyncReport) -> list[str]:
     lines += [f"  Gap: {gap}" for gap in report.gaps]
     lines += [f"  Check failed: {check.name}: {check.detail}" for check in report.checks if not check.passed]
     for failure in report.failures[:_SHOWN_FAILURES]:
-        lines.append(f"  Line {failure['line_number']}, {failure['file_path'] or '?'}: {failure['error_message']}")
+        place = ", ".join(filter(None, [f"Line {failure['line_number']}", failure["file_path"]]))
+        lines.append(f"  {place}: {failure['error_message']}")
     if run.error_count > _SHOWN_FAILURES:
         more = run.error_count - _SHOWN_FAILURES
         lines.append(f"  … and {more:,} more: elysiactl index failed --run-id {run.run_id}")
     if report.repair_command:
-        lines.append(f"Try the failed lines again: {report.repair_command}")
+        is_permanent = report.repair_command.endswith("--permanent")
+        again = "No second try can mend these lines as they stand; all the same" if is_permanent else "Try them again"
+        lines.append(f"{again}: {report.repair_command}")
     return [printable(line) for line in lines]
 
 

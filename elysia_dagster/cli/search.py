@@ -47,7 +47,7 @@ def search(
     embedder: str | None,
     as_json: bool,
 ) -> int:
-    """Print the chunks of a collection that answer TEXT best.
+    """Print the chunks that answer TEXT best.
 
     \b
     Example: elysiactl index search "where is a batch settled" --collection Demo -k 3

@@ -26,7 +26,9 @@ _ALL = 2**31
 @click.option("--failed", "only_failed", is_flag=True, help="The failed lines, of all runs or of --run-id.")
 @run_id_option("One run in full, and what to type next.")
 def status(terminal: Terminal, summary: bool, only_failed: bool, run_id: str | None, as_json: bool) -> int:
-    """Show the latest runs; works while a run writes. With --json, the stored columns of every run.
+    """Show the latest runs, or one in full.
+
+    Works while a run writes. With --json: the stored columns, of every run.
 
     \b
     Example: elysiactl index status --summary
@@ -53,7 +55,7 @@ def status(terminal: Terminal, summary: bool, only_failed: bool, run_id: str | N
 @command("failed", json=True)
 @run_id_option("Of this run only.")
 def failed(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
-    """Show the failed lines (the same as status --failed).
+    """Show failed lines (also: status --failed).
 
     \b
     Example: elysiactl index failed --json | jq -r '.[].file_path'

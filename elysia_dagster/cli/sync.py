@@ -1,6 +1,7 @@
 """``index sync``, ``index resume`` and ``index retry``: the commands that write a collection."""
 
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,11 +37,13 @@ if TYPE_CHECKING:
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Changes embedded, written and settled together.  [setting: ELYSIACTL_BATCH_SIZE]",
 )
 @click.option(
     "--max-retries",
     type=click.IntRange(min=0),
+    metavar="N",
     help="Times that a failed line is tried again.  [setting: ELYSIACTL_MAX_RETRY_ATTEMPTS]",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing. Exit code 0.")
@@ -67,7 +70,7 @@ def sync(
     again goes on where an interrupted one stopped.
 
     \b
-    Example: git ls-files | elysiactl index sync --stdin --collection Demo --verbose
+    Example: git ls-files | elysiactl index sync --stdin --collection Demo
     """
     if (changeset is None) != from_stdin:
         raise UsageError(
@@ -102,10 +105,11 @@ def sync(
         if from_stdin and sys.stdin.isatty():
             terminal.note("Reading a changeset from the terminal; Ctrl-D ends it.")
         terminal.detail(f"Reading {'standard input' if from_stdin else changeset}.")
+        began = time.monotonic()
         signals.begin_reading()
         manifest = begin(engine, request, sys.stdin.buffer if from_stdin else None)
         signals.input_read()
-        finished = finish(engine, manifest, terminal)
+        finished = finish(engine, manifest, terminal, began=began)
     if as_json:
         terminal.result_json(json_report(finished))
     elif not terminal.quiet:
@@ -144,10 +148,12 @@ def resume(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
 def retry(
     terminal: Terminal, run_id: str | None, lines: tuple[int, ...], every: bool, permanent: bool, as_json: bool
 ) -> int:
-    """Try failed lines again; their content comes from what was read, or from the files.
+    """Try failed lines again.
+
+    Their content comes from what was read, or from the files as they are now.
 
     \b
-    Example: elysiactl index retry --run-id sync-20260102-030405-0123abcd --line 17
+    Example: elysiactl index retry --run-id sync-20260102-030405-0123abcd
     """
     if lines and run_id is None:
         raise UsageError("--line names a line of one run.", next_step="Add --run-id.")

@@ -1,18 +1,16 @@
 """The tables of ``index status``, and the same as JSON in the stored columns."""
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from elysia_dagster.checkpoint import queries, runs
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import this_host
 from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.cli.listing import Listing
 from elysia_dagster.cli.terminal import Terminal, moment, printable
-from elysia_dagster.models import RunStatus
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from elysia_dagster.models import ErrorKind, RunStatus
 
 _SHOWN_FAILURES = 10
 
@@ -26,20 +24,21 @@ def show_runs(terminal: Terminal, database: Database, *, limit: int, as_json: bo
     if not records:
         terminal.result("No runs yet.")
         return
-    table = _table("run", "started (UTC)", "status", "collection", "lines>", "ok>", "failed>", "source")
+    names = ("run", "status", "started (UTC)", "collection", "lines>", "ok>", "failed>", "source")
+    listing = Listing(names=names, heads=2)
     for run in records[:limit]:
-        table.add_row(
+        listing.add(
             run.run_id,
-            moment(run.started_at),
             standing(run),
+            moment(run.started_at),
             run.collection_name,
             f"{run.processed_lines:,}/{run.total_lines:,}",
             f"{run.success_count:,}",
             f"{run.error_count:,}",
-            printable(run.input_source or ""),
+            run.input_source or "",
             style=_style(run),
         )
-    terminal.result_table(table)
+    listing.show(terminal)
     if len(records) > limit:
         terminal.note(f"These are the latest {limit}; every run: elysiactl index status --json")
 
@@ -53,7 +52,7 @@ def show_run(terminal: Terminal, database: Database, run_id: str, *, as_json: bo
     if as_json:
         columns = _run_columns(run)
         details = {"outcomes": outcomes, "repositories": repositories, "failures": failures}
-        terminal.result_json({**columns, **details, "next_command": next_command(run)})
+        terminal.result_json({**columns, **details, "next_command": next_command(run, failures)})
         return
     settled = f"{run.processed_lines:,} of {run.total_lines:,} settled: {run.success_count:,} completed"
     options = run.options
@@ -72,12 +71,12 @@ def show_run(terminal: Terminal, database: Database, run_id: str, *, as_json: bo
         "attempt": str(run.attempt) if run.attempt > 1 else "",
         "repositories": _some(repositories),
         "last error": run.last_error or "",
-        "next": next_command(run),
+        "next": next_command(run, failures),
     }
     terminal.result("\n".join(f"{name:13}{printable(value)}" for name, value in rows.items() if value))
     if failures:
         terminal.result("")
-        terminal.result_table(_failures_table(failures, of_one_run=True))
+        _failures(failures, of_one_run=True).show(terminal)
 
 
 def show_failed(terminal: Terminal, database: Database, run_id: str | None, *, limit: int, as_json: bool) -> None:
@@ -91,10 +90,13 @@ def show_failed(terminal: Terminal, database: Database, run_id: str | None, *, l
     if not failures:
         terminal.result("No failed lines.")
         return
-    terminal.result_table(_failures_table(failures[:limit], of_one_run=run_id is not None))
+    _failures(failures[:limit], of_one_run=run_id is not None).show(terminal)
     if len(failures) > limit:
         terminal.note(f"These are the first {limit:,}; every failed line: elysiactl index failed --json")
-    terminal.note("Try them again: elysiactl index retry" + (f" --run-id {run_id}" if run_id else ""))
+    options = [f"--run-id {run_id}"] if run_id else []
+    if all(row["error_kind"] == ErrorKind.PERMANENT.value for row in failures):
+        options.append("--permanent")
+    terminal.note(" ".join(["Try them again: elysiactl index retry", *options]))
 
 
 def show_summary(terminal: Terminal, database: Database, *, as_json: bool) -> None:
@@ -110,47 +112,47 @@ def show_summary(terminal: Terminal, database: Database, *, as_json: bool) -> No
         f"({summary['due_failed_lines']:,} of them due for another try)."
     )
     if summary["collections"]:
-        table = _table("collection", "documents>", "chunks>", "unsure>", "model", "store")
+        listing = Listing(names=("collection", "documents>", "chunks>", "unsure>", "model", "store"))
         for row in summary["collections"]:
-            table.add_row(
+            listing.add(
                 row["name"],
                 f"{row['documents']:,}",
                 f"{row['chunks']:,}",
                 f"{row['unsure']:,}",
                 row["model"],
-                printable(row["store"]),
+                row["store"],
             )
         terminal.result("")
-        terminal.result_table(table)
+        listing.show(terminal)
     if summary["repositories"]:
-        table = _table("repository", "collection", "commit", "branch", "moved (UTC)", "state")
+        listing = Listing(names=("repository", "collection", "commit", "branch", "moved (UTC)", "state"))
         for row in summary["repositories"]:
             state = "; ".join(filter(None, ["incomplete" if row["incomplete"] else "", row["gap"] or ""]))
-            table.add_row(
-                printable(row["repository"]),
+            listing.add(
+                row["repository"],
                 row["collection"],
-                printable(row["commit_id"] or "")[:12],
-                printable(row["branch"] or ""),
+                (row["commit_id"] or "")[:12],
+                row["branch"] or "",
                 moment(row["moved_at"]),
-                printable(state) or "complete",
+                state or "complete",
             )
         terminal.result("")
-        terminal.result_table(table)
+        listing.show(terminal)
 
 
 def standing(run: RunRecord) -> str:
     """A run's status; of one that is not finished, whether anybody works on it."""
     if run.status is not RunStatus.RUNNING:
-        return run.status.value + (", dry run" if run.dry_run else "")
+        return f"{run.status.value}, dry run" if run.dry_run else str(run.status.value)
     if run.sequence is None:
         return "cannot be resumed"  # the earlier system's
     return "running" if _holder(run) else "waits to be resumed"
 
 
-def next_command(run: RunRecord) -> str:
+def next_command(run: RunRecord, failures: list[dict[str, Any]]) -> str:
     """What to type next, or '' where nothing is left to do."""
     if run.status is RunStatus.FAILED:
-        return f"elysiactl index retry --run-id {run.run_id}"
+        return queries.retry_command(run, failures)
     if run.status is not RunStatus.RUNNING or _holder(run):
         return ""
     return f"elysiactl index {'abandon' if run.sequence is None else 'resume'} --run-id {run.run_id}"
@@ -170,43 +172,25 @@ def _run_columns(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _failures_table(failures: list[dict[str, Any]], *, of_one_run: bool) -> "Table":
-    names = ["line>", "path", "reason", "kind", "retries>", "next try (UTC)", "stale"]
-    table = _table(*names if of_one_run else ["run", *names])
+def _failures(failures: list[dict[str, Any]], *, of_one_run: bool) -> Listing:
+    names = ("line>", "path", "reason", "kind", "retries>", "next try (UTC)", "stale")
+    listing = Listing(names=names, heads=2) if of_one_run else Listing(names=("run", *names), heads=3)
     for row in failures:
         cells = [
             str(row["line_number"]),
-            printable(_path_of(row)),
-            printable(row["error_message"] or ""),
+            _path_of(row),
+            row["error_message"] or "",
             row["error_kind"] or "",
             str(row["retry_count"] or 0),
             moment(row["next_retry_at"]),
             "yes" if row["stale"] else "",
         ]
-        table.add_row(*cells if of_one_run else [row["run_id"], *cells])
-    return table
+        listing.add(*cells if of_one_run else [row["run_id"], *cells])
+    return listing
 
 
 def _path_of(row: dict[str, Any]) -> str:
-    names: list[str] = [row["repository"], row["file_path"]]
-    return "/".join(filter(None, names))
-
-
-def _table(*names: str) -> "Table":
-    """A plain table; a name that ends with ``>`` is a column of numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for name in names:
-        is_number = name.endswith(">")
-        table.add_column(
-            name.rstrip(">"),
-            justify="right" if is_number else "left",
-            no_wrap=is_number or name == "run",
-            overflow="fold",
-        )
-    return table
+    return "/".join(str(each) for each in (row["repository"], row["file_path"]) if each)
 
 
 def _style(run: RunRecord) -> str:

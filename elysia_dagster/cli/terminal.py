@@ -1,5 +1,6 @@
 """What a command says: results on standard output, everything else on standard error, and neither can break a run."""
 
+import io
 import json
 import os
 import sys
@@ -38,13 +39,11 @@ class Terminal:
         """The result as one JSON value: indented for a person, on one line for a program."""
         self.result(json.dumps(value, indent=2 if sys.stdout.isatty() else None))
 
-    def result_table(self, *parts: "RenderableType") -> None:
-        """Tables and texts, in colour on a terminal, uncut in a pipe."""
-        console = self.console(sys.stdout)
-        with console.capture() as capture:
-            for part in parts:
-                console.print(part)
-        lines = capture.get().splitlines()
+    def result_table(self, table: "RenderableType") -> None:
+        """A table, in colour on a terminal, uncut in a pipe."""
+        held = io.StringIO()  # a console writes to its file even while it captures
+        self.console(sys.stdout, held).print(table)
+        lines = held.getvalue().splitlines()
         self.result("\n".join(line if sys.stdout.isatty() else line.rstrip() for line in lines))
 
     def note(self, sentence: str) -> None:
@@ -61,12 +60,13 @@ class Terminal:
         """What went wrong; always said."""
         self._write(sys.stderr, f"elysiactl: {printable(text, keep_lines=True)}\n")
 
-    def console(self, stream: TextIO) -> "Console":
-        """A console of rich for one of the streams, which takes texts as they are."""
+    def console(self, stream: TextIO, held: TextIO | None = None) -> "Console":
+        """A console of rich that suits one of the streams and takes texts as they are; ``held`` gets its output."""
         from rich.console import Console
 
         return Console(
-            file=stream,
+            file=held or stream,
+            force_terminal=stream.isatty() if held else None,
             markup=False,
             highlight=False,
             emoji=False,

@@ -43,16 +43,18 @@ def opened_engine(settings: Settings, terminal: Terminal, **parts: Callable[[], 
         engine.close()
 
 
-def finish(engine: Engine, manifest: ChangesetManifest, terminal: Terminal) -> Finished:
-    """Works on the run until it is closed. Raises what ``carry_out`` raises."""
-    began = time.monotonic()
+def finish(engine: Engine, manifest: ChangesetManifest, terminal: Terminal, *, began: float) -> Finished:
+    """Works on the run until it is closed; ``began`` is when the command did, by ``time.monotonic``.
+
+    Raises what ``carry_out`` raises.
+    """
     if manifest.resumed:
         terminal.detail(f"Going on with run {manifest.run_id}.")
     elif not manifest.finished:
         terminal.detail(f"Run {manifest.run_id}: {manifest.total_lines:,} lines from {manifest.input_source}.")
     if manifest.finished:
         found = carry_out(engine, manifest, lambda _work, _report: None)
-        return Finished(manifest=manifest, report=found, seconds=0.0, lines_per_second=0.0)
+        return Finished(manifest=manifest, report=found, seconds=time.monotonic() - began, lines_per_second=0.0)
     dry_run = load_run(engine.database, manifest.run_id).dry_run
     with RunProgress(terminal, engine.database, manifest.run_id, dry_run=dry_run) as progress:
         done = carry_out(engine, manifest, progress.batch_settled)
@@ -76,12 +78,13 @@ def finish_all(
     errors: list[int] = []
     printed = []
     for start in begin:
+        began = time.monotonic()
         try:
             manifest = start()
             if manifest is None:
                 codes.append(1)
                 continue
-            finished = finish(engine, manifest, terminal)
+            finished = finish(engine, manifest, terminal, began=began)
         except Interrupted:
             raise
         except ElysiaError as error:

@@ -64,6 +64,8 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
     for root in request.roots:
         if not root.is_dir():
             raise UsageError(f"The root {root} is not a folder.", next_step="Name a folder with --root.")
+    engine.store_url(request.store)
+    engine.embedder(request.embedder)  # a spec that names nothing is said before anything is read
     source = str(request.changeset.absolute()) if request.changeset else "<stdin>"
     run_id = runs.new_run_id()
     incoming = engine.run_folder(f".incoming-{run_id}-{secrets.token_hex(2)}")
