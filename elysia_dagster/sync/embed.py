@@ -139,6 +139,8 @@ class BatchMaker:
         return folder is not None and folder.kind_of(change.path)[0] == "missing"
 
     def _prepare_write(self, change: PlannedChange, row: DocumentRow | None) -> PreparedChange:
+        if ".git/" in change.path and ".git" in change.path.split("/"):
+            return _skip(change, "inside .git")
         content = self._content(change)
         if isinstance(content, Skipped):
             return _skip(change, content.reason)

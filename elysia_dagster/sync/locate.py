@@ -9,6 +9,9 @@ import orjson
 from elysia_dagster.errors import LineError
 from elysia_dagster.sync.confine import ConfinedFolder, check_relative_path, check_repository_name
 
+OPEN_FOLDERS = 256
+"""Repository folders that are kept open at once: each holds a file descriptor."""
+
 
 class Locator:
     """Finds repositories below ``roots``; lines that name none belong to ``repo``, else to the first root itself.
@@ -22,6 +25,7 @@ class Locator:
         self.default = check_repository_name(repo) if repo else self.roots[0].name or "root"
         self._named = bool(repo)
         self._folders: dict[str, ConfinedFolder | LineError | None] = {}
+        self._places: dict[str, str] = {}
         self._known = decided or {}
         self._nested: dict[str, list[Path]] | None = None
 
@@ -34,20 +38,19 @@ class Locator:
 
     def folder(self, repository: str) -> ConfinedFolder | None:
         """The repository's folder, or None where there is none. Raises ``LineError`` where two could be meant."""
-        if repository not in self._folders:
-            self._folders[repository] = self._find(repository)
-        found = self._folders[repository]
+        found = self._folders.pop(repository, False)
+        if found is False:
+            found = self._find(repository)
+            if len(self._folders) >= OPEN_FOLDERS:  # the longest unused; closed once nobody holds it any more
+                del self._folders[next(iter(self._folders))]
+        self._folders[repository] = found
         if isinstance(found, LineError):
             raise found
         return found
 
     def decisions(self) -> dict[str, str]:
         """The folder of every repository that has been asked for and lies somewhere for certain."""
-        return {
-            name: str(folder.path)
-            for name, folder in self._folders.items()
-            if isinstance(folder, ConfinedFolder) and self._is_certain(name, folder.path)
-        }
+        return dict(self._places)
 
     def relative(self, repository: str, path: str) -> str:
         """A path of a line as a path in its repository. Raises ``LineError`` where it lies outside."""
@@ -65,32 +68,46 @@ class Locator:
             next_step=f"Add --root {Path(path).parent} to the command.",
         )
 
-    def _is_certain(self, repository: str, path: Path) -> bool:
-        return path not in self.roots or repository == self.default or _is_working_tree(path)
-
     def _find(self, repository: str) -> ConfinedFolder | LineError | None:
-        if known := self._known.get(repository):
-            return _open(Path(known))
+        place = self._known.get(repository)
+        if place is None:
+            try:
+                path, is_certain = self._decide(repository)
+            except LineError as error:
+                return error
+            if is_certain:
+                self._places[repository] = str(path)
+            place = str(path)
+        return self._open(Path(place))
+
+    def _decide(self, repository: str) -> tuple[Path, bool]:
+        """Where a repository lies, and whether it lies there for certain: a root that stands in for a folder which is
+        not there yet is looked at again by the next process."""
         if repository == self.default and not self._named:
-            return _open(self.roots[0])
+            return self.roots[0], True
         here = [root for root in self.roots if _is_working_tree(root) and root.name == repository]
         below = [path for root in self.roots if _is_folder(path := root / repository)]
         trees = [path for path in below if _is_working_tree(path)]
         deeper = [path for path in self._nested_trees().get(repository, ()) if path not in below]
         if len(trees) + len(deeper) > 1 or (not trees and len(below) > 1):
             places = ", ".join(map(str, trees + deeper or below))
-            return LineError(
+            raise LineError(
                 f"Repository {repository} could be any of: {places}. Lines of repositories with one name cannot be "
                 f"told apart.",
                 next_step="Sync them one by one, each with its own --root and --repo.",
             )
-        if trees:
-            return _open(trees[0])
-        if here:
-            return _open(here[0])
-        if below and not _is_working_tree(below[0].parent):
-            return _open(below[0])
-        return _open(self.roots[0])
+        if trees or here:
+            return (trees or here)[0], True
+        if below and not any(map(_is_working_tree, self.roots)):
+            return below[0], True
+        return self.roots[0], _is_working_tree(self.roots[0])
+
+    def _open(self, path: Path) -> ConfinedFolder | None:
+        root = next((root for root in self.roots if path.is_relative_to(root)), None)
+        try:
+            return ConfinedFolder(path, root=root)
+        except LineError:
+            return None
 
     def _nested_trees(self) -> dict[str, list[Path]]:
         """Working trees two levels below the roots, by name: a producer that looks there calls them by it."""
@@ -105,13 +122,6 @@ class Locator:
                     for tree in filter(_is_working_tree, _folders_in(middle)):
                         self._nested.setdefault(tree.name, []).append(tree)
         return self._nested
-
-
-def _open(path: Path) -> ConfinedFolder | None:
-    try:
-        return ConfinedFolder(path)
-    except LineError:
-        return None
 
 
 def _is_folder(path: Path) -> bool:
