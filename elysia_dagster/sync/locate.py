@@ -38,8 +38,9 @@ class Locator:
 
     def folder(self, repository: str) -> ConfinedFolder | None:
         """The repository's folder, or None where there is none. Raises ``LineError`` where two could be meant."""
-        found = self._folders.pop(repository, False)
-        if found is False:
+        if repository in self._folders:
+            found = self._folders.pop(repository)
+        else:
             found = self._find(repository)
             if len(self._folders) >= OPEN_FOLDERS:  # the longest unused; closed once nobody holds it any more
                 del self._folders[next(iter(self._folders))]
