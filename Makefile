@@ -1,0 +1,66 @@
+# What a developer does. `make` alone lists it.
+
+PYTHON ?= python3
+PORT ?= 3000
+BIN := .venv/bin
+STATE = $(shell $(BIN)/elysiactl index where)
+COLLECTION ?= ElysiaDagster
+
+.PHONY: help sync dev test lint bench lock clean
+
+help:
+	@echo "make sync    environment, then the main job on this repository, into the embedded store"
+	@echo "make dev     Dagster's web server and daemon on http://127.0.0.1:$(PORT), with the runs of make sync"
+	@echo "make test    the whole suite"
+	@echo "make lint    ruff and mypy"
+	@echo "make bench   the table of speed and memory (about 15 minutes; BENCH=--quick for a short form)"
+	@echo "make lock    resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "This needs Python 3.11 or newer as $(PYTHON): install it, or name it with make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "This needs Python's venv module: install it (on Debian: apt-get install python3-venv)"; exit 1; }
+	@command -v git >/dev/null || { echo "This needs git: install it"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+sync: .venv/installed
+	@mkdir -p "$(STATE)/dagster" "$(STATE)/own"
+	@test -e "$(STATE)/dagster/dagster.yaml" || printf 'telemetry:\n  enabled: false\n' > "$(STATE)/dagster/dagster.yaml"
+	@git ls-files > "$(STATE)/own/files.txt"
+	@printf 'ops:\n  read_changeset:\n    config:\n      changeset: "%s"\n      collection: %s\n      root: ["%s"]\n' \
+	  "$(STATE)/own/files.txt" "$(COLLECTION)" "$(CURDIR)" > "$(STATE)/own/run.yaml"
+	DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster job execute -m elysia_dagster.definitions -j sync_changeset \
+	  -c "$(STATE)/own/run.yaml" 2> "$(STATE)/own/run.log" || { tail -n 40 "$(STATE)/own/run.log"; exit 1; }
+	@echo
+	$(BIN)/elysiactl index status
+	@echo
+	$(BIN)/elysiactl index search "where is a batch settled" --collection $(COLLECTION) -k 3
+
+dev: .venv/installed
+	@mkdir -p "$(STATE)/dagster"
+	@test -e "$(STATE)/dagster/dagster.yaml" || printf 'telemetry:\n  enabled: false\n' > "$(STATE)/dagster/dagster.yaml"
+	DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks $(BENCH)
+
+# The lock names no package host: every file is known by its hash.
+lock:
+	uv pip compile pyproject.toml --extra dev --extra postgres --extra openai --universal --python-version 3.11 \
+	  --generate-hashes --no-strip-extras --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
