@@ -15,7 +15,7 @@ from elysia_dagster.checkpoint.owner import Host, Liveness, Owner
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.checkpoint.schema import documents, repository_claims, run_repositories, sync_runs
 from elysia_dagster.errors import LeaseLost, RepositoriesHeld, TransientError
-from elysia_dagster.models import DocumentState
+from elysia_dagster.models import DocumentState, RunStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +121,18 @@ def lease_lost(lease: Lease) -> LeaseLost:
 
 
 def park_lease(database: Database, lease: Lease, *, keeper: Owner, seconds: float) -> None:
-    """Leaves the run to the next step of the same Dagster run: others wait while ``keeper`` lives, or until expiry."""
+    """Leaves the run to the next step of the same Dagster run: others wait while ``keeper`` lives, or until expiry.
+
+    A run that was closed under the lease is left to nobody.
+    """
     with database.write() as connection:
         connection.execute(
             update(sync_runs)
-            .where(sync_runs.c.run_id == lease.run_id, sync_runs.c.lease_token == lease.token)
+            .where(
+                sync_runs.c.run_id == lease.run_id,
+                sync_runs.c.lease_token == lease.token,
+                sync_runs.c.status == RunStatus.RUNNING.value,
+            )
             .values(lease_parked=True, lease_owner=keeper.to_json(), lease_expires_at=clock.stamp_after(seconds))
         )
 
@@ -285,3 +292,6 @@ class Heartbeat:
                 return
             except TransientError:
                 continue  # a busy database: the lease lives two more beats
+            except Exception as error:  # handed to the thread that works, which raises it
+                self._error = error
+                return

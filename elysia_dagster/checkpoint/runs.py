@@ -143,6 +143,29 @@ def _next_sequence(connection: Connection) -> int:
     return int(connection.execute(select(sequences.c.value).where(sequences.c.name == "run")).scalar_one())
 
 
+def replace_options(database: Database, run: RunRecord, options: RunOptions) -> RunRecord:
+    """Gives other options to a run that nobody works on and that has settled nothing.
+
+    Raises ``UsageError`` where it has meanwhile been taken.
+    """
+    with database.write() as connection:
+        changed = connection.execute(
+            update(sync_runs)
+            .where(
+                sync_runs.c.run_id == run.run_id,
+                sync_runs.c.lease_token == run.lease_token,
+                sync_runs.c.processed_lines == 0,
+            )
+            .values(options=options.to_json())
+        )
+        if changed.rowcount != 1:
+            raise UsageError(
+                f"Run {run.run_id} of this changeset is being worked on with other options.",
+                next_step=f"See: elysiactl index status --run-id {run.run_id}",
+            )
+        return _load(connection, run.run_id)
+
+
 def record_plan(database: Database, lease: Lease, *, changeset_info: str | None, self_contained: bool) -> None:
     """What the pass over the spool found out about the whole changeset."""
     with database.write() as connection:

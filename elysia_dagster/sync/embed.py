@@ -94,7 +94,7 @@ class BatchMaker:
         if not anew and not self._work.run.dry_run:
             saved = load_batch(path, planned, model_id=embedder.model_id, chunker=CHUNKER_ID)
             if saved is not None:
-                return saved
+                return self._without_overtaken_failures(saved)
         prepared = self.prepare(planned)
         if self._work.run.dry_run:
             return _without_vectors(number, prepared)
@@ -110,6 +110,14 @@ class BatchMaker:
             self._work.engine.faults("before-batch-saved")
             save_batch(path, batch, model_id=embedder.model_id, chunker=CHUNKER_ID)
         return batch
+
+    def _without_overtaken_failures(self, batch: EmbeddedBatch) -> EmbeddedBatch:
+        """A change that had failed when the batch was saved may have been superseded by another run since."""
+        failures = [change.planned for change in batch.changes if change.action is Action.FAIL]
+        if not failures:
+            return batch
+        now = {id(each.planned): each for each in self.prepare(failures) if each.action is Action.SUPERSEDED}
+        return replace(batch, changes=tuple(now.get(id(each.planned), each) for each in batch.changes))
 
     def prepare(self, planned: list[PlannedChange]) -> list[PreparedChange]:
         """Looks at content and ledger: what is to become of every change."""

@@ -21,6 +21,7 @@ from elysia_dagster.settings import DATABASE_NAME, Settings
 from elysia_dagster.stores import open_store
 from elysia_dagster.stores.base import VectorStore
 from elysia_dagster.sync.chunk import CHUNKER_ID
+from elysia_dagster.sync.files import remove_parts
 
 
 def no_fault(_point: str) -> None:
@@ -120,6 +121,7 @@ class Engine:
             label=label,
             seconds=seconds,
         )
+        remove_parts(self.run_folder(run_id))
         park = keeper is not None
         try:
             with Heartbeat(self.database, lease) as heartbeat, _rare_collections():

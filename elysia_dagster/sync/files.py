@@ -46,6 +46,12 @@ def write_aside(path: Path) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
 
 
+def remove_parts(folder: Path) -> None:
+    """Removes what killed processes had begun to write aside in ``folder``; only its one user may call this."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames and unlinks in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -8,7 +8,7 @@ from elysia_dagster.checkpoint.records import DocumentRow, RunRecord
 from elysia_dagster.models import DocumentState, Outcome
 from elysia_dagster.sync.batch import Action, PreparedChange
 from elysia_dagster.sync.embed import BatchMaker, texts_of
-from elysia_dagster.sync.engine import Work
+from elysia_dagster.sync.engine import Work, remove_run_folder
 from elysia_dagster.sync.plans import RunPlan
 from elysia_dagster.sync.unsent import iterate_unsent
 
@@ -60,6 +60,7 @@ def preview_run(work: Work) -> Preview:
             chunks += len(texts)
             tokens += work.embedder.count_tokens(texts)
     run = runs.finish_run(work.engine.database, work.lease)
+    remove_run_folder(work.engine, run.run_id)
     return Preview(
         run=run,
         added=counts["added"],

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,9 +14,9 @@ from elysia_dagster.checkpoint import runs
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
-from elysia_dagster.errors import InputError, RepositoriesHeld, UsageError
+from elysia_dagster.errors import InputError, PermanentError, RepositoriesHeld, UsageError
 from elysia_dagster.models import RunStatus
-from elysia_dagster.sync.engine import Engine, open_collection
+from elysia_dagster.sync.engine import Engine, open_collection, remove_run_folder
 from elysia_dagster.sync.files import sync_folder
 from elysia_dagster.sync.locate import is_outside
 from elysia_dagster.sync.spool import OversizedLine, Spooled, iterate_lines, open_changeset, spool
@@ -93,7 +93,7 @@ def _open_run(
     if not request.force and not request.dry_run and (done := _already_done(engine, identity)):
         return manifest_of(done, resumed=False, finished=True)
     if unfinished := runs.find_unfinished(engine.database, identity):
-        return _go_on_with(engine, unfinished)
+        return _go_on_with(engine, unfinished, request)
     folder = engine.run_folder(run_id)
     os.rename(incoming, folder)
     sync_folder(folder.parent)
@@ -121,8 +121,13 @@ def _open_run(
     engine.faults("run-opened")
     if not is_new:
         shutil.rmtree(folder, ignore_errors=True)
-        return _go_on_with(engine, run)
-    open_collection(engine, run)
+        return _go_on_with(engine, run, request)
+    try:
+        open_collection(engine, run)
+    except PermanentError:  # what was asked for cannot be: the same changeset, asked for rightly, is another run
+        runs.abandon_run(engine.database, run.run_id, engine.host)
+        remove_run_folder(engine, run.run_id)
+        raise
     return manifest_of(run, resumed=False)
 
 
@@ -145,7 +150,7 @@ def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
     return _go_on_with(engine, run)
 
 
-def _go_on_with(engine: Engine, run: RunRecord) -> ChangesetManifest:
+def _go_on_with(engine: Engine, run: RunRecord, request: SyncRequest | None = None) -> ChangesetManifest:
     holder = live_holder(run, engine.host, taker=Owner.this_process(engine.host))
     if holder and not run.lease_parked:
         raise RepositoriesHeld(
@@ -153,8 +158,26 @@ def _go_on_with(engine: Engine, run: RunRecord) -> ChangesetManifest:
             next_step=f"Wait for it; see: elysiactl index status --run-id {run.run_id}",
             run_id=run.run_id,
         )
+    if request is not None:
+        run = _with_embedder_of(engine, run, request)
     open_collection(engine, run)
     return manifest_of(run, resumed=True)
+
+
+def _with_embedder_of(engine: Engine, run: RunRecord, request: SyncRequest) -> RunRecord:
+    """A run that has settled nothing yet takes the embedder that is asked for now; another keeps to its own.
+
+    Raises ``UsageError`` where the two differ.
+    """
+    asked = request.embedder or engine.settings.embedder
+    if run.options is None or run.options.embedder == asked:
+        return run
+    if run.processed_lines:
+        raise UsageError(
+            f"Run {run.run_id} of this changeset began with the embedder {run.options.embedder}, not {asked}.",
+            next_step=f"Finish it (elysiactl index resume --run-id {run.run_id}) or give it up (… abandon …) first.",
+        )
+    return runs.replace_options(engine.database, run, replace(run.options, embedder=asked))
 
 
 def _already_done(engine: Engine, identity: str) -> RunRecord | None:
