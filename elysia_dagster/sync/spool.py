@@ -59,7 +59,7 @@ def spool(stream: BinaryIO, target: Path, *, source: str, null_separated: bool) 
             newlines += block.count(b"\n")
             nulls += block.count(b"\0")
             size += len(block)
-            last = block[-1:]
+            last = block[-1:] or last  # the end of an archive may give nothing
         file.flush()
         os.fsync(file.fileno())
         sync_folder(target.parent)
@@ -72,7 +72,7 @@ def spool(stream: BinaryIO, target: Path, *, source: str, null_separated: bool) 
 
 def _decompressed(stream: BinaryIO, source: str) -> Iterator[bytes]:
     try:
-        first = _read(stream)
+        first = _read_magic(stream)
         if first.startswith(_GZIP):
             yield from _gunzip(stream, first)
         elif first.startswith(_ZSTD):
@@ -95,6 +95,14 @@ def _read(stream: BinaryIO) -> bytes:
     """Some bytes, b'' at the end. ``read1`` gives what a pipe has without waiting for a whole block."""
     read = getattr(stream, "read1", stream.read)
     return bytes(read(BLOCK_BYTES))
+
+
+def _read_magic(stream: BinaryIO) -> bytes:
+    """The first bytes, as many as tell an archive: a pipe may give them one by one."""
+    first = b""
+    while len(first) < len(_ZSTD) and (more := _read(stream)):
+        first += more
+    return first
 
 
 def _gunzip(stream: BinaryIO, block: bytes) -> Iterator[bytes]:
