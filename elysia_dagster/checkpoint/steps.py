@@ -1,0 +1,32 @@
+"""Which sync run a step of a Dagster run worked on: all that a re-execution knows is the earlier Dagster run's id."""
+
+from sqlalchemy import delete, insert, select
+
+from elysia_dagster.checkpoint import clock
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.schema import dagster_steps
+
+
+def record_step(database: Database, *, dagster_run_id: str, step_key: str, run_id: str) -> None:
+    """Remembers that the step handed on what belongs to the sync run; a retried step says so again."""
+    with database.write() as connection:
+        connection.execute(
+            delete(dagster_steps).where(
+                dagster_steps.c.dagster_run_id == dagster_run_id, dagster_steps.c.step_key == step_key
+            )
+        )
+        connection.execute(
+            insert(dagster_steps).values(
+                dagster_run_id=dagster_run_id, step_key=step_key, run_id=run_id, recorded_at=clock.stamp()
+            )
+        )
+
+
+def find_step(database: Database, *, dagster_run_id: str, step_key: str) -> str | None:
+    """The sync run that the step handed on, or None where the step is not known here."""
+    with database.read() as connection:
+        return connection.execute(
+            select(dagster_steps.c.run_id).where(
+                dagster_steps.c.dagster_run_id == dagster_run_id, dagster_steps.c.step_key == step_key
+            )
+        ).scalar_one_or_none()

@@ -1,0 +1,8 @@
+"""What Dagster loads."""
+
+from dagster import Definitions
+
+from elysia_dagster.defs.jobs import sync_changeset
+from elysia_dagster.defs.wiring import resources
+
+definitions = Definitions(jobs=[sync_changeset], resources=resources())

@@ -1,0 +1,86 @@
+"""The job with fault points that obey the environment, and a script that launches or re-executes it.
+
+``FAULT`` is ``<action>:<point>:<n>``: what to do when this process passes a point for the n-th time. ``POINTS`` names
+a file that gets a line ``<point> <pid> <keeper's pid>`` for every point passed by any process.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from dagster import DagsterInstance, Definitions, JobDefinition, ReexecutionOptions, RetryPolicy, execute_job
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.execution.api import JobExecutionResult
+
+from elysia_dagster.checkpoint.owner import this_host
+from elysia_dagster.defs.executor import keeper, run_worker, sync_executor
+from elysia_dagster.defs.jobs import changeset_to_collection
+from elysia_dagster.defs.resources import EngineResource
+from elysia_dagster.defs.wiring import resources
+from elysia_dagster.errors import StoreUnavailable
+
+passed: Counter[str] = Counter()
+
+
+class FaultyEngine(EngineResource):
+    """The engine of the job, with fault points."""
+
+    def faults(self) -> Callable[[str], None]:
+        """Obeys the environment, see the module."""
+        return at_point
+
+
+def at_point(point: str) -> None:
+    """Writes the point down, then does what ``FAULT`` says of it."""
+    passed[point] += 1
+    with Path(os.environ["POINTS"]).open("a") as file:
+        file.write(f"{point} {os.getpid()} {keeper(this_host()).pid}\n")
+    action, _, place = os.environ.get("FAULT", "").partition(":")
+    if place != f"{point}:{passed[point]}":
+        return
+    worker = run_worker()
+    if action == "kill-run" and worker is not None:
+        os.kill(worker.pid, signal.SIGKILL)
+    if action in ("kill-run", "kill-step"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "kill-worker-only":
+        os.kill(worker.pid, signal.SIGKILL)
+        time.sleep(60)  # an orphan in the middle of a batch
+    if action == "outage":
+        raise StoreUnavailable("The store does not answer.", next_step="Start it, then resume.")
+
+
+def job() -> JobDefinition:
+    """``sync_changeset`` with fault points and without the wait before a retry."""
+    faulty = changeset_to_collection.to_job(
+        name="sync_changeset", executor_def=sync_executor, op_retry_policy=RetryPolicy(max_retries=1, delay=0.1)
+    )
+    return Definitions(jobs=[faulty], resources=resources(FaultyEngine)).get_job_def("sync_changeset")
+
+
+def execute(
+    instance: DagsterInstance, run_config: dict[str, object], *, parent: str = "", whole: bool = False
+) -> JobExecutionResult:
+    """Launches the job, or re-executes the run ``parent`` from its failure (``whole``: all its steps)."""
+    options = None
+    if parent:
+        options = ReexecutionOptions(parent) if whole else ReexecutionOptions.from_failure(parent, instance)
+    with execute_job(
+        ReconstructableJob.for_file(__file__, "job"), instance, run_config=run_config, reexecution_options=options
+    ) as result:
+        return result
+
+
+def main() -> None:
+    """Does what the JSON object in the first argument says; exit 1 where the run fails."""
+    with DagsterInstance.get() as instance:
+        sys.exit(not execute(instance, **json.loads(sys.argv[1])).success)
+
+
+if __name__ == "__main__":
+    main()
