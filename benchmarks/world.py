@@ -15,9 +15,10 @@ from elysia_dagster.sync.read import ChangesetManifest, SyncRequest
 COLLECTION = "Bench"
 REPOSITORY_NAME = "repo"
 WORDS = (
-    "archive batch cache digest engine field graph handle index journal kernel ledger manifest number object parser "
-    "queue record socket table update vector window"
-).split()
+    *("archive", "batch", "cache", "digest", "engine", "field", "graph", "handle", "index", "journal", "kernel"),
+    *("ledger", "manifest", "number", "object", "parser", "queue", "record", "socket", "table", "update", "vector"),
+    "window",
+)
 
 
 class World:
