@@ -70,7 +70,7 @@ def resolve_content(
 
 def self_contained(record: Mapping[str, Any] | None) -> bool:
     """Whether the line carries all of its content, so that the same bytes always mean the same document."""
-    if not record or _wrong_type(record) is not None:
+    if not record or wrong_type(record) is not None:
         return False
     if record.get("skip_index") or record.get("content_base64") is not None:
         return True
@@ -80,8 +80,7 @@ def self_contained(record: Mapping[str, Any] | None) -> bool:
 def _resolve(
     record: Mapping[str, Any], path: str, folder: ConfinedFolder | None, roots: Sequence[Path], max_bytes: int
 ) -> Content | Skipped:
-    if (wrong := _wrong_type(record)) is not None:
-        raise LineError(f"The field {wrong!r} of {path!r} is not {_TYPES[wrong][1]}.", permanent=True)
+    check_types(record, path)
     if record.get("skip_index"):
         return Skipped(reason="skip_index")
     inline = _inline(record, path, max_bytes)
@@ -104,7 +103,14 @@ def _resolve(
     return Content(data=file.data, modified_at=file.modified_at)
 
 
-def _wrong_type(record: Mapping[str, Any]) -> str | None:
+def check_types(record: Mapping[str, Any], path: str) -> None:
+    """Raises ``LineError`` (permanent) where a field that tells of the content of ``path`` is not of its type."""
+    if (wrong := wrong_type(record)) is not None:
+        raise LineError(f"The field {wrong!r} of {path!r} is not {_TYPES[wrong][1]}.", permanent=True)
+
+
+def wrong_type(record: Mapping[str, Any]) -> str | None:
+    """The first field that tells of a document's content and is not of its type, or None."""
     for field, (kind, _) in _TYPES.items():
         value = record.get(field)
         if value is not None and type(value) is not kind:

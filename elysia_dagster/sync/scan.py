@@ -10,7 +10,7 @@ import orjson
 
 from elysia_dagster.errors import LineError
 from elysia_dagster.sync.confine import ConfinedFolder, check_relative_path, check_repository_name
-from elysia_dagster.sync.content import self_contained
+from elysia_dagster.sync.content import check_types, self_contained, wrong_type
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.folders import expand_folder
 from elysia_dagster.sync.locate import Locator
@@ -126,6 +126,7 @@ class _Scanner:
             if (
                 type(repo) is type(op) is type(path) is str
                 and op in _PLAIN_WRITES
+                and (len(record) == 3 or wrong_type(record) is None)
                 and self._plain_write(repo, path, _PLAIN_WRITES[op], FLAG_RECORD)
             ):
                 return
@@ -204,6 +205,8 @@ class _Scanner:
         if op is Op.DELETE:
             self._delete(repository, path, flags)
             return
+        if record is not None:
+            check_types(record, path)  # such a line cannot be read, so it may not supersede one that can
         if self.scan.is_self_contained:
             self.scan.is_self_contained = self_contained(record)
         if old_path is not None:
