@@ -1,0 +1,289 @@
+"""What bad input gets: its line in ``failed_lines`` with the reason and the raw payload, and the rest goes on."""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sync_world import Line, World, raw, sha256
+
+from elysia_dagster.errors import InputError, UsageError
+from elysia_dagster.models import RunStatus
+from elysia_dagster.settings import DATABASE_NAME
+from elysia_dagster.sync.unsent import PAYLOAD_BYTES
+
+GOOD = {"repo": "repo", "op": "modify", "path": "good.py", "content": "good = 1\n"}
+
+
+def record(**fields: Any) -> dict[str, Any]:
+    return {"repo": "repo", "op": "modify", "path": "bad.py", **fields}
+
+
+UNREADABLE: dict[str, tuple[Line, str]] = {
+    "not JSON": ('{"path": "a.py", "op": }', "not JSON"),
+    "cut off": ('{"path": "a.py', "not JSON"),
+    "two records": ('{"path": "a.py"}{"path": "b.py"}', "not JSON"),
+    "no path": ({"repo": "repo", "op": "modify"}, "no `path`"),
+    "path null": (record(path=None), "no `path`"),
+    "path a number": (record(path=7), "`path` is not a string"),
+    "path empty": (record(path=""), "names no file"),
+    "repo a number": (record(repo=7), "`repo` is not a string"),
+    "op unknown": (record(op="chmod"), "`op` is 'chmod'"),
+    "op a list": (record(op=["add"]), "`op` is ['add']"),
+    "content a number": (record(content=7), "'content' of 'bad.py' is not a string"),
+    "content a list": (record(content=["a"]), "'content' of 'bad.py' is not a string"),
+    "skip_index a string": (record(skip_index="yes"), "'skip_index' of 'bad.py' is not true or false"),
+    "base64 broken": (record(path="coded.py", content_base64="%%%"), "not base64"),
+    "content_ref a number": (record(content_ref=7), "'content_ref' of 'bad.py' is not a string"),
+    "NaN": ('{"repo": "repo", "path": "a.py", "size": NaN}', "not JSON"),
+    "Infinity with an escape": ('{"repo": "\\u0072", "path": "a.py", "size": Infinity}', "not JSON"),
+    "nested 100,000 deep": ('{"path":' * 100_000 + "1" + "}" * 100_000, "not JSON"),
+    "lists nested deep": ('{"path": "\\u0061", "x": ' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON"),
+    "invalid UTF-8 in a record": (b'{"repo": "repo", "path": "caf\xe9.py"}', "not JSON"),
+    "invalid UTF-8 in a path": (b"caf\xe9.py", "not UTF-8 (byte 4)"),
+    "a NUL in a path": (b"a\0b.py", "contains a NUL"),
+    "a NUL in a record": (b'{"repo": "repo", "path": "a\0b.py"}', "not JSON"),
+    "an escaped NUL in a record": (record(path="a\0b.py"), "contains a NUL"),
+    "a lone surrogate in a path": (b'{"repo": "repo", "path": "a\\ud800.py"}', "not valid Unicode"),
+    "a lone surrogate in a repository": (b'{"repo": "re\\udfffpo", "path": "a.py"}', "not valid Unicode"),
+    "a path over 4,096 bytes": (record(path="x" * 5000), "longer than 4,096 bytes"),
+    "changeset a string": ({"repo": "repo", "new_changeset": "abc"}, "`new_changeset` is not an object"),
+    "commit a number": ({"repo": "repo", "new_changeset": {"commit": 7}}, "`new_changeset.commit` is not a string"),
+    "up out of the repository": (record(path="../../etc/passwd"), "contains '..'"),
+    "up in the middle": (record(path="a/../../b.py"), "contains '..'"),
+    "a deletion out of the repository": (record(op="delete", path="../b.py"), "contains '..'"),
+    "a repository named ../..": (record(repo="../.."), "is not a folder's name beneath a root"),
+    "a repository named ..": (record(repo=".."), "is not a folder's name beneath a root"),
+    "an absolute repository": (record(repo="/etc"), "is not a folder's name beneath a root"),
+    "content_ref out of the root": (record(path="ref.py", content_ref="../../etc/passwd"), "contains '..'"),
+    "a rename out of the repository": (record(path="../a.py -> b.py"), "contains '..'"),
+    "a rename to outside": (record(path="a.py -> ../b.py"), "contains '..'"),
+    "a path, up and out": ("../../etc/passwd", "contains '..'"),
+}
+
+
+@pytest.mark.parametrize("form", UNREADABLE)
+def test_an_unreadable_line_fails_alone_for_good(form: str, light_world: World) -> None:
+    line, reason = UNREADABLE[form]
+    run = light_world.sync(GOOD, line, {**GOOD, "path": "after.py"})
+    assert light_world.outcomes(run) == {1: "indexed", 2: "failed", 3: "indexed"}
+    [(message, kind, payload, retry_at)] = light_world.query(
+        "SELECT error_message, error_kind, payload, next_retry_at FROM failed_lines"
+    )
+    assert reason in message
+    assert (kind, retry_at) == ("permanent", None)
+    _assert_payload(payload, raw(line))
+    _assert_every_text_fits_any_database(light_world)
+    assert (run.status, run.success_count, run.error_count) == (RunStatus.FAILED, 2, 1)
+    assert light_world.held().keys() == {"repo/good.py", "repo/after.py"}
+
+
+def _assert_payload(payload: str, line: bytes) -> None:
+    """The line itself, or else its start, its length and its digest."""
+    try:
+        is_plain = len(line) <= PAYLOAD_BYTES and b"\0" not in line and bool(line.decode() or True)
+    except UnicodeDecodeError:
+        is_plain = False
+    if is_plain:
+        assert payload.encode() == line
+        return
+    fields = json.loads(payload)
+    assert base64.b64decode(fields["payload_base64"]) == line[:PAYLOAD_BYTES]
+    assert (fields["length"], fields["sha256"]) == (len(line), hashlib.sha256(line).hexdigest())
+
+
+def _assert_every_text_fits_any_database(world: World) -> None:
+    for table in ("sync_runs", "failed_lines", "completed_lines", "documents"):
+        for row in world.query(f"SELECT * FROM {table}"):
+            for value in row:
+                if isinstance(value, str):
+                    assert "\0" not in value
+                    value.encode()
+
+
+def test_all_bad_lines_of_one_changeset(world: World) -> None:
+    lines = [line for line, _ in UNREADABLE.values()]
+    run = world.sync(*lines, GOOD)
+    found = world.failures(run)
+    assert len(found) == len(UNREADABLE) == run.error_count
+    for number, (_, reason) in enumerate(UNREADABLE.values(), start=1):
+        assert reason in found[number]
+    assert world.held() == {"repo/good.py": sha256("good = 1\n")}
+    retried = world.retry(run.run_id)
+    assert retried.attempt == 1, "permanent failures wait to be asked for by name"
+    again = world.retry(run.run_id, permanent=True, every=True)
+    assert (again.attempt, again.error_count, again.success_count) == (2, len(UNREADABLE), 1)
+
+
+def test_a_payload_is_capped_by_its_length_and_digest(light_world: World) -> None:
+    long = b'{"path": "' + b"y" * 50_000
+    just = b'{"path": "' + b"y" * (PAYLOAD_BYTES - 10)
+    light_world.sync(long, just)
+    (first,), (second,) = light_world.query("SELECT payload FROM failed_lines ORDER BY line_number")
+    assert len(first) < 1.5 * PAYLOAD_BYTES
+    _assert_payload(first, long)
+    assert second.encode() == just
+
+
+def test_a_line_over_the_limit_is_named_with_its_size_and_not_held(tmp_path: Path) -> None:
+    with World(tmp_path, max_line_bytes=2000) as world:
+        long = json.dumps({**GOOD, "path": "long.py", "content": "x" * 5000}).encode()
+        changeset = world.changeset(GOOD, long, long, {**GOOD, "path": "after.py"}, long)
+        changeset.write_bytes(changeset.read_bytes()[:-1])  # the last one without a newline
+        run = world.sync_file(changeset)
+        assert world.outcomes(run) == {1: "indexed", 2: "failed", 3: "failed", 4: "indexed", 5: "failed"}
+        for payload, message, kind in world.query("SELECT payload, error_message, error_kind FROM failed_lines"):
+            assert f"{len(long):,} bytes" in message
+            assert "2,000" in message
+            assert kind == "permanent"
+            fields = json.loads(payload)
+            assert (fields["length"], fields["sha256"]) == (len(long), hashlib.sha256(long).hexdigest())
+            assert base64.b64decode(fields["payload_base64"]) == long[:PAYLOAD_BYTES]
+
+
+def test_a_document_over_the_limit_fails_wherever_its_content_is(tmp_path: Path) -> None:
+    with World(tmp_path, max_document_bytes=1000) as world:
+        world.write("repo/large.txt", "large\n" * 400)
+        world.write("repo/fits.txt", "x" * 1000)
+        run = world.sync(
+            record(path="large.txt"),
+            record(path="inline.txt", content="large\n" * 400),
+            record(path="coded.txt", content_base64=base64.b64encode(b"large\n" * 400).decode()),
+            record(path="fits.txt"),
+        )
+        assert world.outcomes(run) == {1: "failed", 2: "failed", 3: "failed", 4: "indexed"}
+        for message in world.failures(run).values():
+            assert "2,400 bytes" in message
+            assert "1,000 bytes" in message
+
+
+def test_what_is_no_regular_file_below_the_root_is_never_opened(world: World) -> None:
+    (world.base / "secret.txt").write_text("secret\n")
+    world.write("repo/real.txt", "real\n")
+    folder = world.root / "repo"
+    (folder / "out.txt").symlink_to("../../secret.txt")
+    (folder / "in.txt").symlink_to("real.txt")
+    (folder / "up").symlink_to("../..")
+    (folder / "loop").symlink_to("loop")
+    (folder / "self").symlink_to(".")
+    os.mkfifo(folder / "fifo")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(folder / "socket"))
+    (folder / "null").symlink_to("/dev/null")
+    names = ["out.txt", "up/secret.txt", "loop", "loop/x", "self/real.txt", "fifo", "socket", "null"]
+    run = world.sync(*(record(path=name) for name in names), record(path="in.txt"), record(path="real.txt"))
+    listening.close()
+    assert world.outcomes(run) == {**dict.fromkeys(range(1, 9), "failed"), 9: "skipped", 10: "indexed"}
+    assert world.held() == {"repo/real.txt": sha256("real\n")}
+
+
+def test_a_device_is_not_opened(light_world: World) -> None:
+    light_world.write("repo/real.txt", "real\n")
+    try:
+        os.mknod(light_world.root / "repo" / "zero", 0o20600, os.makedev(1, 5))
+    except PermissionError:
+        os.mkfifo(light_world.root / "repo" / "zero")  # in a container that may not: a FIFO hangs as surely
+    run = light_world.sync(record(path="zero"), record(path="real.txt"))
+    assert light_world.outcomes(run) == {1: "failed", 2: "indexed"}
+
+
+def test_a_repository_that_is_a_link_is_not_read(light_world: World) -> None:
+    (light_world.base / "elsewhere").mkdir()
+    (light_world.base / "elsewhere" / "a.txt").write_text("elsewhere\n")
+    (light_world.root / "linked").symlink_to(light_world.base / "elsewhere")
+    run = light_world.sync({"repo": "linked", "op": "modify", "path": "a.txt"})
+    assert light_world.outcomes(run) == {1: "failed"}
+    assert light_world.held() == {}
+
+
+def test_a_missing_file_is_tried_again_and_may_come(world: World) -> None:
+    world.write("repo/there.py", "there = 1\n")
+    run = world.sync(record(path="late.py"), record(path="there.py"))
+    assert world.outcomes(run) == {1: "failed", 2: "indexed"}
+    [(kind, due)] = world.query("SELECT error_kind, next_retry_at FROM failed_lines")
+    assert kind == "retryable"
+    assert due is not None
+    world.write("repo/late.py", "late = 1\n")
+    again = world.retry(run.run_id)
+    assert (again.status, again.success_count, again.error_count) == (RunStatus.COMPLETED, 2, 0)
+    assert world.held()["repo/late.py"] == sha256("late = 1\n")
+
+
+def test_a_record_that_names_a_file_that_is_there_is_a_path(light_world: World) -> None:
+    light_world.write("{a}.py", "braces = 1\n")
+    light_world.write('{"path": 1}', "worse = 1\n")
+    run = light_world.sync("{a}.py", '{"path": 1}', "{b}.py")
+    assert light_world.outcomes(run) == {1: "indexed", 2: "indexed", 3: "failed"}
+    assert light_world.held().keys() == {"root/{a}.py", 'root/{"path": 1}'}
+
+
+def test_content_with_a_lone_surrogate_is_read_from_the_file(light_world: World) -> None:
+    light_world.write("repo/bad.py", "as it is on disk\n")
+    run = light_world.sync(b'{"repo": "repo", "op": "modify", "path": "bad.py", "content": "\\ud800"}')
+    assert light_world.outcomes(run) == {1: "indexed"}
+    assert light_world.held() == {"repo/bad.py": sha256("as it is on disk\n")}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"op": "chmod"}, {"content": 7}, {"repo": 7}, {"skip_index": "yes"}, {"line": 3, "content_ref": 7}]
+)
+def test_an_unreadable_line_supersedes_nothing(wrong: dict[str, Any], light_world: World) -> None:
+    run = light_world.sync(record(content="one\n"), record(**wrong))
+    assert light_world.outcomes(run) == {1: "indexed", 2: "failed"}
+    assert light_world.held() == {"repo/bad.py": sha256("one\n")}
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "truncated"])
+def test_a_changeset_that_cannot_be_read_opens_no_run(kind: str, light_world: World) -> None:
+    path = light_world.base / "changeset.gz"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "truncated":
+        path.write_bytes(gzip.compress(b"a.py\n" * 1000 + os.urandom(1000))[:-20])
+    with pytest.raises(InputError):
+        light_world.sync_file(path)
+    _assert_nothing_was_begun(light_world)
+
+
+def test_a_root_that_is_not_there_opens_no_run(light_world: World) -> None:
+    with pytest.raises(UsageError, match="is not a folder"):
+        light_world.sync(GOOD, roots=(light_world.base / "missing",))
+    _assert_nothing_was_begun(light_world)
+
+
+@pytest.mark.parametrize("name", ["demo", "", "De mo", "Ünder", "1Demo", "De-mo"])
+def test_a_collection_name_that_a_store_could_not_keep_is_refused(name: str, light_world: World) -> None:
+    with pytest.raises(UsageError, match="cannot name a collection"):
+        light_world.sync(GOOD, collection=name)
+    _assert_nothing_was_begun(light_world)
+
+
+def test_all_lines_outside_the_roots_open_no_run(light_world: World) -> None:
+    with pytest.raises(InputError, match=r"Every line lies outside the roots .*Add --root /etc"):
+        light_world.sync("/etc/passwd", {"path": "/etc/group", "op": "modify"})
+    _assert_nothing_was_begun(light_world)
+
+
+def test_one_line_outside_the_roots_fails_and_names_the_root_to_add(light_world: World) -> None:
+    inside = light_world.write("inside.py", "inside = 1\n")
+    beside = light_world.base / "rootless.py"  # begins with the root's own name
+    beside.write_text("beside = 1\n")
+    run = light_world.sync(str(inside), "/etc/passwd", str(beside))
+    assert light_world.outcomes(run) == {1: "indexed", 2: "failed", 3: "failed"}
+    assert "Add --root /etc" in light_world.failures(run)[2]
+    assert f"Add --root {light_world.base}" in light_world.failures(run)[3]
+    assert light_world.held() == {"root/inside.py": sha256("inside = 1\n")}
+    [(kind,)] = light_world.query("SELECT DISTINCT error_kind FROM failed_lines")
+    assert kind == "retryable"
+
+
+def _assert_nothing_was_begun(world: World) -> None:
+    assert world.query("SELECT COUNT(*) FROM sync_runs") == [(0,)]
+    assert world.query("SELECT COUNT(*) FROM collections") == [(0,)]
+    assert [each.name for each in world.state.iterdir() if not each.name.startswith(DATABASE_NAME)] in ([], ["work"])
+    assert not (world.state / "work").exists() or not list((world.state / "work").iterdir())
