@@ -6,7 +6,7 @@ BIN := .venv/bin
 STATE = $(shell $(BIN)/elysiactl index where)
 COLLECTION ?= ElysiaDagster
 
-.PHONY: help sync dev test lint bench lock clean
+.PHONY: help dagster-home sync dev test lint bench lock clean
 
 help:
 	@echo "make sync    environment, then the main job on this repository, into the embedded store"
@@ -27,9 +27,14 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-sync: .venv/installed
-	@mkdir -p "$(STATE)/dagster" "$(STATE)/own"
-	@test -e "$(STATE)/dagster/dagster.yaml" || printf 'telemetry:\n  enabled: false\n' > "$(STATE)/dagster/dagster.yaml"
+# DAGSTER_HOME, the same for sync and dev: a folder of the state. Nothing is sent anywhere.
+dagster-home: .venv/installed
+	@mkdir -p "$(STATE)/dagster"
+	@test -e "$(STATE)/dagster/dagster.yaml" || \
+	  printf 'telemetry:\n  enabled: false\nnux:\n  enabled: false\n' > "$(STATE)/dagster/dagster.yaml"
+
+sync: dagster-home
+	@mkdir -p "$(STATE)/own"
 	@git ls-files > "$(STATE)/own/files.txt"
 	@printf 'ops:\n  read_changeset:\n    config:\n      changeset: "%s"\n      collection: %s\n      root: ["%s"]\n' \
 	  "$(STATE)/own/files.txt" "$(COLLECTION)" "$(CURDIR)" > "$(STATE)/own/run.yaml"
@@ -40,9 +45,7 @@ sync: .venv/installed
 	@echo
 	$(BIN)/elysiactl index search "where is a batch settled" --collection $(COLLECTION) -k 3
 
-dev: .venv/installed
-	@mkdir -p "$(STATE)/dagster"
-	@test -e "$(STATE)/dagster/dagster.yaml" || printf 'telemetry:\n  enabled: false\n' > "$(STATE)/dagster/dagster.yaml"
+dev: dagster-home
 	DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: .venv/installed

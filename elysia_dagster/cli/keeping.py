@@ -3,7 +3,7 @@
 import click
 
 from elysia_dagster.cli.options import collection_option, command, store_option
-from elysia_dagster.cli.terminal import Terminal
+from elysia_dagster.cli.terminal import Terminal, counted
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import Settings
 
@@ -56,8 +56,9 @@ def cleanup(terminal: Terminal, keep_days: float | None) -> int:
     for run_id in report.runs:
         terminal.detail(f"Dropped {run_id}.")
     terminal.result(
-        f"Dropped {len(report.runs)} runs older than {days:g} days, with {report.completed_lines:,} completed and "
-        f"{report.failed_lines:,} failed lines; {report.freed_bytes:,} bytes of their files freed."
+        f"Dropped {counted(len(report.runs), 'run')} that ended more than {days:g} days ago, with "
+        f"{counted(report.completed_lines, 'completed line')} and {counted(report.failed_lines, 'failed line')}; "
+        f"{counted(report.freed_bytes, 'byte')} of their files freed."
     )
     return 0
 
@@ -89,7 +90,7 @@ def forget(terminal: Terminal, collection: str | None, store: str | None, yes: b
         url = engine.store_url(store or "")
         documents = forget_collection(engine.database, url, name, engine.host)
         is_there = engine.store(store or "").describe(name) is not None
-    terminal.result(f"Forgot {name} with {documents:,} documents.")
+    terminal.result(f"Forgot {name} with {counted(documents, 'document')}.")
     if is_there:
         terminal.note(f"{url} still holds a collection {name}: drop it there, or the next sync will refuse it.")
     return 0

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from elysia_dagster.cli.terminal import printable
+from elysia_dagster.cli.terminal import counted, printable
 from elysia_dagster.models import Outcome, RunStatus
 from elysia_dagster.sync.finalize import SyncReport
 from elysia_dagster.sync.preview import Preview
@@ -81,11 +81,13 @@ def _report_lines(finished: Finished, report: SyncReport) -> list[str]:
         lines = [f"Nothing to do: {what}."]
     else:
         ending = (
-            "completed" if run.status is RunStatus.COMPLETED else f"ended with {_count(run.error_count, 'failed line')}"
+            "completed"
+            if run.status is RunStatus.COMPLETED
+            else f"ended with {counted(run.error_count, 'failed line')}"
         )
         lines = [f"Resumed run {run.run_id}."] if finished.manifest.resumed else []
         lines.append(
-            f"Run {run.run_id} {ending}: {_count(run.total_lines, 'line')} into {run.collection_name} in "
+            f"Run {run.run_id} {ending}: {counted(run.total_lines, 'line')} into {run.collection_name} in "
             f"{_seconds(finished.seconds)}."
         )
     outcomes = [f"{report.outcomes[each.value]:,} {each.value}" for each in Outcome if report.outcomes.get(each.value)]
@@ -94,7 +96,7 @@ def _report_lines(finished: Finished, report: SyncReport) -> list[str]:
     if outcomes:
         lines.append(f"  {', '.join(outcomes)}")
     if report.objects is not None:
-        lines.append(f"  The collection holds {_count(report.objects, 'object')} ({run.store}).")
+        lines.append(f"  The collection holds {counted(report.objects, 'object')} ({run.store}).")
     lines += [f"  {repository} now stands at {commit}." for repository, commit in report.commits.items() if commit]
     lines += [f"  Gap: {gap}" for gap in report.gaps]
     lines += [f"  Check failed: {check.name}: {check.detail}" for check in report.checks if not check.passed]
@@ -115,7 +117,7 @@ def _preview_lines(finished: Finished, preview: Preview) -> list[str]:
     run = preview.run
     failed_alone = preview.unsent.get("failed", 0)
     lines = [
-        f"Dry run {run.run_id}: nothing was changed. {_count(run.total_lines, 'line')} would do this to "
+        f"Dry run {run.run_id}: nothing was changed. {counted(run.total_lines, 'line')} would do this to "
         f"{run.collection_name}:",
         f"  {preview.added:,} documents added",
         f"  {preview.changed:,} changed",
@@ -127,17 +129,13 @@ def _preview_lines(finished: Finished, preview: Preview) -> list[str]:
     aside = [f"{preview.unsent[each.value]:,} {each.value}" for each in Outcome if preview.unsent.get(each.value)]
     if aside:
         lines.append(f"  and, without touching a document, {', '.join(aside)}")
-    lines.append(f"  {_count(preview.chunks, 'chunk')} with {_count(preview.tokens, 'token')} to embed")
+    lines.append(f"  {counted(preview.chunks, 'chunk')} with {counted(preview.tokens, 'token')} to embed")
     lines += [f"  Would fail: {each}" for each in preview.failures[:_SHOWN_FAILURES]]
     if len(preview.failures) > _SHOWN_FAILURES:
         lines.append(
             f"  … and {preview.failed - _SHOWN_FAILURES:,} more (--json names the first {len(preview.failures)})"
         )
     return [printable(line) for line in lines]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _seconds(seconds: float) -> str:

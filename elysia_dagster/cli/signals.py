@@ -37,7 +37,9 @@ class StopSignals:
         return self._is_requested
 
     def begin_reading(self) -> None:
-        """From now on a signal raises."""
+        """From now on a signal raises; one that came before raises now."""
+        if self._is_requested:
+            raise self._interrupted_input()
         self._is_reading = True
 
     def input_read(self) -> None:

@@ -102,10 +102,13 @@ def sync(
         force=force,
     )
     with working_engine(settings, terminal) as (engine, signals):
+        began = time.monotonic()
+        # imports what they need before a signal may raise: an import may swallow what is raised in it
+        engine.store(request.store)
+        engine.embedder(request.embedder)
         if from_stdin and sys.stdin.isatty():
             terminal.note("Reading a changeset from the terminal; Ctrl-D ends it.")
         terminal.detail(f"Reading {'standard input' if from_stdin else changeset}.")
-        began = time.monotonic()
         signals.begin_reading()
         manifest = begin(engine, request, sys.stdin.buffer if from_stdin else None)
         signals.input_read()

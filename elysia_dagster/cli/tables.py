@@ -9,7 +9,7 @@ from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import this_host
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.cli.listing import Listing
-from elysia_dagster.cli.terminal import Terminal, moment, printable
+from elysia_dagster.cli.terminal import Terminal, counted, moment, printable
 from elysia_dagster.models import ErrorKind, RunStatus
 
 _SHOWN_FAILURES = 10
@@ -106,7 +106,9 @@ def show_summary(terminal: Terminal, database: Database, *, as_json: bool) -> No
         terminal.result_json(summary)
         return
     by_status = ", ".join(f"{summary[f'{each.value}_runs']:,} {each.value}" for each in RunStatus)
-    terminal.result(f"{summary['total_runs']:,} runs: {by_status}; the last began {moment(summary['last_run'])} UTC.")
+    terminal.result(
+        f"{counted(summary['total_runs'], 'run')}: {by_status}; the last began {moment(summary['last_run'])} UTC."
+    )
     terminal.result(
         f"{summary['total_success']:,} lines completed, {summary['total_errors']:,} failed "
         f"({summary['due_failed_lines']:,} of them due for another try)."

@@ -126,6 +126,11 @@ def causes(error: BaseException) -> list[str]:
     return found
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: ``1 line``, ``2,000 lines``."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def moment(stamp: str | None) -> str:
     """A stored moment for a table, to the second, in UTC as it is stored."""
     return stamp[:19].replace("T", " ") if stamp else ""

@@ -45,8 +45,11 @@ def cleanup_checkpoints(
         failed += counts[1]
         freed += folder_bytes(engine.run_folder(run_id))
         remove_run_folder(engine, run_id)
+        engine.faults("run-folder-removed")
     freed += _remove_orphans(engine)
+    engine.faults("orphans-removed")
     tombstones = retention.drop_tombstones(engine.database)
+    engine.faults("tombstones-dropped")
     if give_back_space:
         retention.give_back_space(engine.database)
     return CleanupReport(

@@ -109,6 +109,7 @@ class BatchMaker:
         if len(vectors):
             self._work.engine.faults("before-batch-saved")
             save_batch(path, batch, model_id=embedder.model_id, chunker=CHUNKER_ID)
+            self._work.engine.faults("batch-saved")
         return batch
 
     def _without_overtaken_failures(self, batch: EmbeddedBatch) -> EmbeddedBatch:

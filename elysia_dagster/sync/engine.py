@@ -121,6 +121,7 @@ class Engine:
             label=label,
             seconds=seconds,
         )
+        self.faults("lease-taken")
         remove_parts(self.run_folder(run_id))
         park = keeper is not None
         try:
@@ -248,6 +249,7 @@ def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:
         there = store.create_collection(
             known.name, incarnation=known.incarnation, model_id=known.model, dimensions=known.dimensions
         )
+        engine.faults("collection-created")
     if there is not None and there.incarnation != known.incarnation:
         raise dropped(known.name, run.store)
     return known
@@ -258,7 +260,7 @@ def dropped(collection: str, store: str) -> CollectionMismatch:
     return CollectionMismatch(
         f"Collection {collection} in {store} is not the one that the ledger knows: it was dropped or made anew.",
         next_step="Restore it, or choose another --collection; to begin it anew: "
-        f"elysiactl index forget --collection {collection}",
+        f"elysiactl index forget --collection {collection} --store {store}",
     )
 
 

@@ -96,6 +96,7 @@ def _make_plan(work: Work, path: Path, only: frozenset[int] | None = None) -> No
     try:
         with resources_named(str(draft)):
             scan = _scan(work, locator, draft, unsent, only)
+            work.engine.faults("plan-drafted")
             if not work.run.dry_run and only is None:
                 claims.claim_repositories(work.engine.database, work.lease, frozenset(scan.repositories))
                 work.engine.faults("claimed-before-plan")

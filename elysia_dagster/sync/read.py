@@ -66,11 +66,12 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
             raise UsageError(f"The root {root} is not a folder.", next_step="Name a folder with --root.")
     engine.store_url(request.store)
     engine.embedder(request.embedder)  # a spec that names nothing is said before anything is read
-    source = str(request.changeset.absolute()) if request.changeset else "<stdin>"
+    source = _as_text(request.changeset) if request.changeset else "<stdin>"
     run_id = runs.new_run_id()
     incoming = engine.run_folder(f".incoming-{run_id}-{secrets.token_hex(2)}")
     incoming.mkdir(parents=True, mode=0o700)
     try:
+        engine.faults("spool-begun")
         opened = open_changeset(request.changeset) if request.changeset else stream
         assert opened is not None
         with opened:
@@ -83,6 +84,11 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
         return _open_run(engine, request, source, spooled, incoming, run_id)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _as_text(path: Path) -> str:
+    """A path for the database: a name that is no UTF-8 shows its bytes."""
+    return str(path.absolute()).encode("utf-8", "backslashreplace").decode()
 
 
 def _open_run(

@@ -167,6 +167,7 @@ def settle_unsent(work: Work, path: Path) -> None:
                 )
             work.engine.faults("unsent-settled")
     path.unlink()
+    work.engine.faults("unsent-removed")
 
 
 def _completed(slice_: list[dict[str, Any]]) -> Iterator[CompletedLine]:

@@ -214,7 +214,9 @@ class BatchUpserter:
         differing = self._differing(accepted)
         if differing:  # the answer was lost, or was no proof: repair is delete, then insert
             store.delete_objects(self._collection.name, [each.id for each in differing])
+            self._faults("repair-deleted")
             store.upsert(self._collection.name, differing)
+            self._faults("repair-inserted")
             if self._differing(differing):
                 raise StoreUnavailable(
                     f"The store acknowledged {len(differing)} objects of batch {batch.number} and does not hold them.",

@@ -5,13 +5,15 @@ a file that gets a line ``<point> <pid> <keeper's pid>`` for every point passed 
 """
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dagster import DagsterInstance, Definitions, JobDefinition, ReexecutionOptions, RetryPolicy, execute_job
 from dagster._core.definitions.reconstruct import ReconstructableJob
@@ -22,7 +24,7 @@ from elysia_dagster.defs.executor import keeper, run_worker, sync_executor
 from elysia_dagster.defs.jobs import changeset_to_collection
 from elysia_dagster.defs.resources import EngineResource
 from elysia_dagster.defs.wiring import resources
-from elysia_dagster.errors import StoreUnavailable
+from elysia_dagster.errors import StoreUnavailable, UsageError
 
 passed: Counter[str] = Counter()
 
@@ -53,6 +55,8 @@ def at_point(point: str) -> None:
         time.sleep(60)  # an orphan in the middle of a batch
     if action == "outage":
         raise StoreUnavailable("The store does not answer.", next_step="Start it, then resume.")
+    if action == "refused":
+        raise UsageError("This run is given up for the test.")
 
 
 def job() -> JobDefinition:
@@ -64,22 +68,40 @@ def job() -> JobDefinition:
 
 
 def execute(
-    instance: DagsterInstance, run_config: dict[str, object], *, parent: str = "", whole: bool = False
+    instance: DagsterInstance,
+    run_config: dict[str, object],
+    *,
+    parent: str = "",
+    whole: bool = False,
+    steps: Sequence[str] = (),
 ) -> JobExecutionResult:
-    """Launches the job, or re-executes the run ``parent`` from its failure (``whole``: all its steps)."""
+    """Launches the job, or re-executes the run ``parent``: from its failure, ``whole``, or just some ``steps``."""
     options = None
-    if parent:
-        options = ReexecutionOptions(parent) if whole else ReexecutionOptions.from_failure(parent, instance)
+    if parent and (whole or steps):
+        options = ReexecutionOptions(parent, list(steps))
+    elif parent:
+        options = ReexecutionOptions.from_failure(parent, instance)
     with execute_job(
         ReconstructableJob.for_file(__file__, "job"), instance, run_config=run_config, reexecution_options=options
     ) as result:
         return result
 
 
-def main() -> None:
-    """Does what the JSON object in the first argument says; exit 1 where the run fails."""
+def launch(arguments: dict[str, Any]) -> None:
+    """Executes in this process; exit 1 where the run fails."""
     with DagsterInstance.get() as instance:
-        sys.exit(not execute(instance, **json.loads(sys.argv[1])).success)
+        sys.exit(not execute(instance, **arguments).success)
+
+
+def main() -> None:
+    """Does what the JSON object in the first argument says; ``spawned``: as the code server starts a run worker."""
+    arguments = json.loads(sys.argv[1])
+    if arguments.pop("spawned", False):
+        process = multiprocessing.get_context("spawn").Process(target=launch, args=(arguments,))
+        process.start()
+        process.join()
+        sys.exit(process.exitcode)
+    launch(arguments)
 
 
 if __name__ == "__main__":
