@@ -1,0 +1,310 @@
+"""The job on a real instance in a temporary folder: what it does, what it shows, and what it says when it fails."""
+
+import gzip
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from dagster import (
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    MarkdownMetadataValue,
+)
+
+from elysia_dagster.settings import Settings
+from elysia_dagster.sync.engine import Engine
+
+pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
+    "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
+)
+
+
+def load(name: str, path: Path) -> ModuleType:
+    """A module beside the tests, which are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+TESTS = Path(__file__).parents[1]
+world_module = load("dagster_world", TESTS / "dagster_world.py")
+driver = load("dagster_driver", TESTS / "crash" / "dagster_driver.py")
+World = world_module.World
+DAGSTER = [sys.executable, "-m", "dagster"]
+LINES = world_module.DOCUMENTS + 2
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "World":
+    """A world of its own for each test."""
+    return World(tmp_path, monkeypatch)
+
+
+def execute(world: "World", config: dict[str, Any] | None = None, **options: Any) -> tuple[bool, dict[str, Any], str]:
+    """Runs the job in this process: whether it succeeded, the metadata of its ops by name, and why it failed."""
+    driver.passed.clear()
+    with DagsterInstance.get() as instance:
+        result = driver.execute(instance, config or world.run_config(), **options)
+        metadata: dict[str, Any] = {}
+        reason = ""
+        for event in result.all_events:
+            if event.event_type is DagsterEventType.STEP_OUTPUT:
+                metadata[event.step_key] = dict(event.event_specific_data.metadata)
+            if event.event_type is DagsterEventType.STEP_FAILURE:
+                failure = event.step_failure_data.user_failure_data
+                assert failure is not None, event.step_failure_data.error
+                metadata[event.step_key] = failure.metadata
+                reason = failure.description
+        metadata["run"] = result.run_id
+        return result.success, metadata, reason
+
+
+def test_from_the_shell_of_dagster_with_all_that_a_person_reads(world: "World", tmp_path: Path) -> None:
+    world.write_changeset(
+        [{"path": path, "op": "modify", "repo": "repo"} for path in world.documents]
+        + [{"repo": "repo", "new_changeset": {"commit": "c0ffee", "parent": None, "branch": "main"}}]
+    )
+    config = tmp_path / "run.yaml"
+    config.write_text(json.dumps(world.run_config()))
+    secret = "sk-very-secret"
+    finished = subprocess.run(
+        [*DAGSTER, "job", "execute", "-m", "elysia_dagster.definitions", "-j", "sync_changeset", "-c", config],
+        env={**world.environment, "ELYSIACTL_OPENAI_API_KEY": secret},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert world.held() == world.truth()
+    assert world.rows("SELECT status, success_count, lease_owner FROM sync_runs") == [("completed", LINES + 1, None)]
+    with DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        recorded = world.rows("SELECT dagster_run_id, step_key, run_id FROM dagster_steps ORDER BY recorded_at")
+        steps = ["read_changeset", "plan_batches", "embed_batches", "upsert_batches"]
+        steps += ["cleanup_checkpoints", "finalize_run"]
+        assert recorded == [(run.run_id, step, world.the_run()) for step in steps]
+        materialization = instance.get_latest_materialization_event(AssetKey(["collections", "Demo"]))
+        metadata = materialization.asset_materialization.metadata
+        assert metadata["lines completed"].value == LINES + 1
+        assert metadata["objects in the collection"].value == len(world.truth())
+        assert isinstance(metadata["lines by outcome"], MarkdownMetadataValue)
+        assert "| indexed | 30 |" in metadata["lines by outcome"].value
+        assert "| repo | c0ffee |" in metadata["repositories moved"].value
+        checks = [
+            entry.dagster_event.event_specific_data
+            for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
+        ]
+        assert [(check.check_name, check.passed) for check in checks] == [("ledger_equals_store", True)]
+        embedded = [
+            entry.dagster_event.event_specific_data.metadata
+            for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.HANDLED_OUTPUT)
+            if entry.dagster_event.step_key == "embed_batches"
+        ]
+        assert embedded[0]["chunks embedded now"].value == len(world.truth())
+    for file in world.base.rglob("*"):
+        assert not file.is_file() or secret.encode() not in file.read_bytes(), file
+    assert secret not in finished.stdout + finished.stderr
+
+
+def test_failed_lines_fail_the_job_unless_told_otherwise(world: "World") -> None:
+    world.write_changeset([{"path": "missing|.py", "op": "add", "repo": "repo"}, *_records(world, 3)])
+    success, metadata, reason = execute(world)
+    assert not success
+    run_id = world.the_run()
+    repair = f"elysiactl index retry --run-id {run_id}"
+    assert reason == (f"1 of 6 lines of run {run_id} failed, all others are applied. Try them again with: {repair}")
+    assert metadata["finalize_run"]["repair"].value == f"`{repair}`"
+    assert "| 1 | missing\\|.py | " in metadata["finalize_run"]["first failures"].value
+    assert metadata["finalize_run"]["lines failed"].value == 1
+
+    # re-executed from failure it is not done again, and fails for the same reason until the line is mended
+    success, _, again = execute(world, parent=metadata["run"])
+    assert (success, again) == (False, reason)
+    lenient = world.run_config()
+    lenient["ops"]["finalize_run"] = {"config": {"fail_on_failed_lines": False}}
+    success, tolerant, _ = execute(world, lenient, parent=metadata["run"])
+    assert success
+    assert tolerant["finalize_run"]["status"].value == "failed"
+    assert len(world.rows("SELECT run_id FROM sync_runs")) == 1
+
+
+def _records(world: "World", count: int) -> list[dict[str, str]]:
+    return [{"path": path, "op": "modify", "repo": "repo"} for path in list(world.documents)[:count]]
+
+
+def test_a_bad_start_is_refused_in_the_words_of_the_shell(world: "World") -> None:
+    torn = world.base / "torn.jsonl.gz"
+    torn.write_bytes(gzip.compress(world.changeset.read_bytes())[:-20])
+    refused = {
+        "missing": ({"changeset": str(world.base / "none.jsonl")}, "none.jsonl"),
+        "folder": ({"changeset": str(world.source)}, "source"),
+        "torn": ({"changeset": str(torn)}, "torn.jsonl.gz"),
+        "nothing": ({"changeset": None}, "Neither a changeset nor a run is named."),
+        "unknown run": ({"changeset": None, "run_id": "sync-x"}, "There is no run sync-x."),
+        "collection": ({"collection": "demo"}, "'demo' cannot name a collection."),
+        "batch": ({"batch_size": 0}, "batch_size is 0"),
+    }
+    for name, (read, words) in refused.items():
+        success, _, reason = execute(world, world.run_config(**read))
+        assert not success, name
+        assert words in reason, name
+        assert "Traceback" not in reason, name
+        assert world.rows("SELECT run_id FROM sync_runs") == [], name
+    assert os.listdir(world.state / "work") == []
+
+
+def test_a_bad_start_says_what_elysiactl_says(world: "World") -> None:
+    missing = str(world.base / "none.jsonl")
+    said = subprocess.run(
+        [Path(sys.executable).with_name("elysiactl"), "index", "sync", missing, "--collection", "Demo"],
+        env=world.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    _, _, reason = execute(world, world.run_config(changeset=missing))
+    assert said.returncode == 2
+    assert " ".join(reason.split()) in " ".join(said.stderr.split())
+
+
+def test_a_dry_run_changes_nothing_and_says_what_would_be(world: "World") -> None:
+    success, metadata, _ = execute(world, world.run_config(dry_run=True))
+    assert success
+    shown = metadata["finalize_run"]
+    assert "| added | 30 |" in shown["would be"].value
+    assert shown["chunks to embed"].value == len(world.truth())
+    assert shown["tokens to embed"].value > 0
+    assert world.held() == {}
+    assert world.rows("SELECT dry_run, status FROM sync_runs") == [(1, "completed")]
+    for table in ("completed_lines", "failed_lines", "documents", "repository_claims", "collections"):
+        assert world.rows(f"SELECT * FROM {table}") == [], table
+    assert world.count("before-batch-saved") == 0
+    with DagsterInstance.get() as instance:
+        assert instance.get_latest_materialization_event(AssetKey(["collections", "Demo"])) is None
+
+
+def test_an_outage_is_retried_and_charged_to_no_line(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULT", "outage:intended:2")
+    success, metadata, _ = execute(world)
+    assert success
+    world.assert_applied()
+    assert metadata["upsert_batches"]["batches settled"].value == world_module.EMBEDDED_BATCHES
+    assert world.count("before-batch-saved") == world_module.EMBEDDED_BATCHES
+
+
+def test_finished_by_the_shell_between_embed_and_upsert(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULT", "refused:intended:2")
+    success, failed, reason = execute(world)
+    assert not success
+    assert "given up for the test" in reason
+    assert world.rows("SELECT lease_owner FROM sync_runs") == [(None,)], "a failed step gives the run back"
+    world.resume_by_shell()
+    monkeypatch.delenv("FAULT")
+
+    success, metadata, _ = execute(world, parent=failed["run"])
+    assert success
+    assert "batches settled" not in metadata["upsert_batches"], "nothing was left to do"
+    assert metadata["finalize_run"]["status"].value == "completed"
+    world.assert_applied()
+
+    success, _, reason = execute(world, world.run_config(changeset=None, run_id=world.the_run()))
+    assert not success
+    assert "there is nothing to resume" in reason
+
+
+def test_resumed_by_its_name_without_the_changeset(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULT", "refused:intended:2")
+    assert not execute(world)[0]
+    monkeypatch.delenv("FAULT")
+    world.changeset.unlink()
+    config = world.run_config(changeset=None, run_id=world.the_run())
+
+    engine = Engine.open(Settings.from_environment())
+    try:
+        with engine.work_on(world.the_run()):
+            success, _, reason = execute(world, config)
+            assert not success
+            assert f"is held by process {os.getpid()} on " in reason
+    finally:
+        engine.close()
+
+    success, metadata, _ = execute(world, config)
+    assert success
+    assert metadata["read_changeset"]["resumed"].value is True
+    world.assert_applied()
+
+
+def test_a_run_given_up_is_no_success(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    from elysia_dagster.checkpoint.runs import abandon_run
+
+    monkeypatch.setenv("FAULT", "refused:intended:2")
+    _, failed, _ = execute(world)
+    monkeypatch.delenv("FAULT")
+    engine = Engine.open(Settings.from_environment())
+    try:
+        abandon_run(engine.database, world.the_run(), engine.host)
+    finally:
+        engine.close()
+    success, _, reason = execute(world, parent=failed["run"])
+    assert not success
+    assert "was given up by an operator" in reason
+
+
+def test_the_jobs_own_run_outlives_its_cleanup(world: "World") -> None:
+    world.write_changeset([{"path": "a.py", "op": "add", "repo": "repo", "content": "x = 1\n"}])
+    assert execute(world)[0]
+    first = world.the_run()
+    config = world.run_config()
+    config["ops"]["cleanup_checkpoints"] = {"config": {"keep_days": 0.0}}
+    success, metadata, _ = execute(world, config)  # self-contained: nothing to do, the finished run is reported
+    assert success
+    assert metadata["read_changeset"]["nothing to do"].value is True
+    assert metadata["finalize_run"]["sync run"].value == first
+    world.write_changeset([{"path": "a.py", "op": "add", "repo": "repo", "content": "x = 2\n"}])
+    success, metadata, _ = execute(world, config)
+    assert success
+    assert metadata["cleanup_checkpoints"]["runs dropped"].value == 1
+    assert world.the_run() != first
+
+
+def test_a_killed_step_is_tried_again_in_a_process_of_its_own(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULT", "refused:intended:1")
+    _, failed, _ = execute(world)
+    embedded = world_module.EMBEDDED_BATCHES
+    assert world.renamed() == world.count("before-batch-saved") == embedded
+    for number, path in enumerate(sorted((world.state / "work" / world.the_run()).glob("batch-*.arrow"))):
+        path.write_bytes(path.read_bytes()[: number * 100])  # torn, as no rename leaves it: made again
+
+    config = {**world.run_config(), "execution": {"config": {"multiprocess": {"max_concurrent": 2}}}}
+    alone = {"parent": failed["run"], "steps": ["embed_batches"]}
+    finished = world.drive("kill-step:before-batch-saved:4", run_config=config, **alone)
+    # each process counts for itself: the first one saves three of six, and the second one has three left
+    assert finished.returncode == 0, finished.stderr
+    assert world.renamed() == embedded
+    assert world.count("before-batch-saved") == embedded + embedded + 1
+    workers = {keeper for process, keeper in world.keepers() if process != keeper}
+    assert len(workers) == 1, "both processes of the step left the lease to the run worker"
+    world.resume_by_shell()
+    world.assert_applied()
+    assert world.count("before-batch-saved") == embedded + embedded + 1
+
+
+def test_a_run_worker_is_its_own_keeper_even_if_it_was_spawned(world: "World") -> None:
+    """The code server starts run workers by ``multiprocessing``: having a parent there makes no step of them."""
+    finished = world.drive(spawned=True, run_config=world.run_config())
+    assert finished.returncode == 0, finished.stderr
+    ((process, keeper),) = world.keepers()
+    assert process == keeper
