@@ -56,6 +56,7 @@ def finalize_run(work: Work) -> SyncReport:
     if work.collection is not None and not work.run.dry_run:
         work.engine.faults("before-finalize")
         _verify_suspects(work)
+        work.engine.faults("suspects-verified")
         with RunPlan(work.folder) as plan:
             repositories = plan.repositories
         checks += _compare(work, repositories)
@@ -67,10 +68,12 @@ def finalize_run(work: Work) -> SyncReport:
                 gap = collections.move_commit(database, work.lease, repository, record)
                 commits[repository] = record.get("commit")
                 gaps += [gap] if gap else []
+                work.engine.faults("commit-moved")
         work.engine.faults("commits-moved")
-    run = runs.finish_run(database, work.lease)
-    if work.collection is not None and not run.dry_run:
+        # before the run is closed: a finished run is looked at by nobody again
         collections.mark_incomplete(database, work.collection.collection_id)
+        work.engine.faults("commits-marked")
+    run = runs.finish_run(database, work.lease)
     work.engine.faults("finished")
     return SyncReport(
         run=run,

@@ -102,14 +102,19 @@ def _make_plan(work: Work, path: Path, only: frozenset[int] | None = None) -> No
                 work.engine.faults("claimed-before-plan")
             if scan.has_folder_deletes:  # what a removed folder held is known only under the claim
                 scan = _scan(work, locator, draft, unsent, only, _documents_below(work))
+            if not work.run.dry_run and only is None:
+                _record(work, scan)  # before the plan has its name: who finds a plan does not look at the lines again
             _write_plan(work, path, draft, scan, unsent, locator.decisions())
     finally:
         locator.close()
         unsent.discard()
         draft.unlink(missing_ok=True)
-    if not work.run.dry_run and only is None:
-        info = json.dumps(scan.changesets, sort_keys=True) if scan.changesets else None
-        runs.record_plan(work.engine.database, work.lease, changeset_info=info, self_contained=scan.is_self_contained)
+
+
+def _record(work: Work, scan: Scan) -> None:
+    info = json.dumps(scan.changesets, sort_keys=True) if scan.changesets else None
+    runs.record_plan(work.engine.database, work.lease, changeset_info=info, self_contained=scan.is_self_contained)
+    work.engine.faults("plan-recorded")
 
 
 def _no_documents(_repository: str, _folder: str) -> list[str]:
