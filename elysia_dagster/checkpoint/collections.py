@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from elysia_dagster.checkpoint import clock
@@ -16,6 +16,7 @@ from elysia_dagster.checkpoint.schema import (
     documents,
     failed_lines,
     repository_changesets,
+    run_repositories,
     sync_runs,
 )
 from elysia_dagster.models import DocumentState
@@ -64,44 +65,72 @@ def move_commit(database: Database, lease: Lease, repository: str, record: Mappi
 
     Only forward in sequence. Returns the gap, where ``parent`` is given and is not the commit stored before.
     """
+    assert lease.collection_id is not None
     with database.write() as connection:
         check_token(connection, lease)
-        before = connection.execute(
-            select(repository_changesets).where(
-                repository_changesets.c.collection_id == lease.collection_id,
-                repository_changesets.c.repository == repository,
-            )
-        ).one_or_none()
-        if before is not None and before.sequence > lease.sequence:
-            return None
-        gap = None
-        parent = record.get("parent")
-        if parent and before is not None and before.commit_id not in (parent, record.get("commit")):
-            gap = f"{repository}: the changeset follows {parent}, the collection stands at {before.commit_id}"
-        values = {
-            "collection_id": lease.collection_id,
-            "repository": repository,
-            "commit_id": record.get("commit"),
-            "parent": parent,
-            "branch": record.get("branch"),
-            "record": json.dumps(record, sort_keys=True),
-            "run_id": lease.run_id,
-            "sequence": lease.sequence,
-            "incomplete": False,
-            "gap": gap,
-            "moved_at": clock.stamp(),
-        }
-        insert_ = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(
-            insert_(repository_changesets)
-            .values(**values)
-            .on_conflict_do_update(index_elements=["collection_id", "repository"], set_=values)
+        return move_commit_of(connection, lease.collection_id, lease.run_id, lease.sequence, repository, record)
+
+
+def move_commit_of(
+    connection: Connection,
+    collection_id: int,
+    run_id: str,
+    sequence: int,
+    repository: str,
+    record: Mapping[str, Any],
+) -> str | None:
+    """``move_commit`` for any run, in the caller's transaction."""
+    before = connection.execute(
+        select(repository_changesets).where(
+            repository_changesets.c.collection_id == collection_id,
+            repository_changesets.c.repository == repository,
         )
+    ).one_or_none()
+    if before is not None and before.sequence > sequence:
+        return None
+    gap = None
+    parent = record.get("parent")
+    if parent and before is not None and before.commit_id not in (parent, record.get("commit")):
+        gap = f"{repository}: the changeset follows {parent}, the collection stands at {before.commit_id}"
+    values = {
+        "collection_id": collection_id,
+        "repository": repository,
+        "commit_id": record.get("commit"),
+        "parent": parent,
+        "branch": record.get("branch"),
+        "record": json.dumps(record, sort_keys=True),
+        "run_id": run_id,
+        "sequence": sequence,
+        "incomplete": False,
+        "gap": gap,
+        "moved_at": clock.stamp(),
+    }
+    insert_ = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(
+        insert_(repository_changesets)
+        .values(**values)
+        .on_conflict_do_update(index_elements=["collection_id", "repository"], set_=values)
+    )
     return gap
 
 
 def mark_incomplete(database: Database, collection_id: int) -> None:
-    """Sets ``incomplete`` of every repository's commit to whether a run up to it has a failed line there."""
+    """Sets ``incomplete`` of every repository's commit to whether a run up to it has a failed line there.
+
+    An unreadable line may be of any repository of its run, so it counts for each of them.
+    """
+    may_be_of_it = or_(
+        failed_lines.c.repository == repository_changesets.c.repository,
+        and_(
+            failed_lines.c.repository == "",
+            exists()
+            .where(
+                run_repositories.c.run_id == failed_lines.c.run_id,
+                run_repositories.c.repository == repository_changesets.c.repository,
+            )
+            .correlate(failed_lines, repository_changesets),
+        ),
+    )
     failures = (
         select(func.count())
         .select_from(failed_lines)
@@ -112,7 +141,7 @@ def mark_incomplete(database: Database, collection_id: int) -> None:
         )
         .where(
             collections.c.collection_id == collection_id,
-            failed_lines.c.repository == repository_changesets.c.repository,
+            may_be_of_it,
             sync_runs.c.sequence <= repository_changesets.c.sequence,
         )
         .correlate(repository_changesets)

@@ -3,6 +3,7 @@
 The counters move in the transaction that writes the rows, so that they are the tables' numbers of rows at every commit.
 """
 
+import json
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.bulk import BulkStatement
 from elysia_dagster.checkpoint.claims import Lease, lease_lost
+from elysia_dagster.checkpoint.collections import move_commit_of
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.records import CompletedLine, FailedLine
 from elysia_dagster.checkpoint.schema import completed_lines, failed_lines, sync_runs
@@ -137,7 +139,7 @@ def _backoff_s(retries: int | None) -> float:
 def answer_older_failures(connection: Connection, lease: Lease, keys: Sequence[tuple[str, str]]) -> None:
     """Failed lines of older runs that ask one thing of these documents are completed as superseded.
 
-    A run whose last failed line goes that way is completed.
+    A run whose last failed line goes that way is completed; where the last one of a repository does, its commit moves.
     """
     run = connection.execute(select(sync_runs).where(sync_runs.c.run_id == lease.run_id)).one()
     paths: dict[str, list[str]] = {}
@@ -159,6 +161,24 @@ def answer_older_failures(connection: Connection, lease: Lease, keys: Sequence[t
         ).all()
         for line in answered:
             _answer(connection, line, lease.run_id)
+        for older in {line.run_id for line in answered}:
+            _move_commit(connection, lease, older, repository)
+
+
+def _move_commit(connection: Connection, lease: Lease, older: str, repository: str) -> None:
+    """Moves a repository's commit to the one of an older run that is finished and has no failed line there now."""
+    run = connection.execute(select(sync_runs).where(sync_runs.c.run_id == older)).one()
+    record = json.loads(run.changeset_info or "{}").get(repository)
+    if record is None or run.status == RunStatus.RUNNING.value:
+        return
+    left = connection.execute(
+        select(failed_lines.c.line_number)
+        .where(failed_lines.c.run_id == older, failed_lines.c.repository == repository)
+        .limit(1)
+    ).first()
+    if left is None:
+        assert lease.collection_id is not None
+        move_commit_of(connection, lease.collection_id, older, run.sequence, repository, record)
 
 
 def _answer(connection: Connection, line: Any, by_run: str) -> None:

@@ -114,7 +114,7 @@ class _Scanner:
                 else:
                     self._path(raw)
             except LineError as error:
-                self._unsent.failed(number, raw, error)
+                self._unsent.failed(number, raw, error, default=self._locator.default)
 
     def _record(self, raw: bytes) -> None:
         try:

@@ -70,9 +70,10 @@ class UnsentWriter:
         """A line of which every change is overtaken by a later one of the same changeset."""
         self._write(line, outcome=Outcome.SUPERSEDED, path=path, operation=operation, repository=repository)
 
-    def failed(self, line: int, raw: bytes, error: LineError) -> None:
-        """A line that cannot be read, or names what may not be touched."""
-        path, operation, repository = _told_by(raw)
+    def failed(self, line: int, raw: bytes, error: LineError, *, default: str) -> None:
+        """A line that cannot be read, or names what may not be touched; ``default`` is the repository of a line that
+        names none."""
+        path, operation, repository = _told_by(raw, default)
         self._write(
             line,
             path=path,
@@ -119,18 +120,18 @@ class UnsentWriter:
         self._file.write(orjson.dumps({"line": line, **fields}) + b"\n")
 
 
-def _told_by(raw: bytes) -> tuple[str, str, str]:
-    """Path, operation and repository as far as an unreadable line tells them, for people."""
+def _told_by(raw: bytes, default: str) -> tuple[str, str, str]:
+    """Path, operation and repository as far as an unreadable line tells them; the last is '' where it may be any."""
     try:
         record = orjson.loads(raw)
     except orjson.JSONDecodeError:
         record = None
     if isinstance(record, dict):
-        told = [record.get(name) for name in ("path", "op", "repo")]
+        told = [record.get("path"), record.get("op"), record.get("repo") or default]
         path, operation, repository = (each if isinstance(each, str) else "" for each in told)
         return _storable(path), operation or "modify", _storable(repository)
     text = raw[:512].decode("utf-8", "replace").strip()
-    return ("", "", "") if text.startswith("{") else (_storable(text), "modify", "")
+    return ("", "", "") if text.startswith("{") else (_storable(text), "modify", default)
 
 
 def _storable(text: str) -> str:
