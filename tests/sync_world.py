@@ -39,6 +39,12 @@ class RecordingStore:
         self.sent: list[list[str]] = []
         self.reject: Callable[[StoreObject], str | None] = lambda _: None
 
+    def take_sent(self) -> list[str]:
+        """``file_path`` of every object sent since the last call, sorted."""
+        found = sorted(path for request in self.sent for path in request)
+        self.sent.clear()
+        return found
+
     def describe(self, collection: str) -> CollectionInfo | None:
         return self.collections.get(collection)
 
