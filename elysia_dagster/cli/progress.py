@@ -142,6 +142,7 @@ class RunProgress:
             TextColumn("{task.fields[left]}"),
             console=self._terminal.console(sys.stderr),
             expand=True,
+            transient=self._dry_run,
         )
         self._task = bar.add_task(
             "looking" if self._dry_run else "planning",

@@ -115,16 +115,15 @@ def _report_lines(finished: Finished, report: SyncReport) -> list[str]:
 
 def _preview_lines(finished: Finished, preview: Preview) -> list[str]:
     run = preview.run
-    failed_alone = preview.unsent.get("failed", 0)
     lines = [
         f"Dry run {run.run_id}: nothing was changed. {counted(run.total_lines, 'line')} would do this to "
         f"{run.collection_name}:",
-        f"  {preview.added:,} documents added",
+        f"  {counted(preview.added, 'document')} added",
         f"  {preview.changed:,} changed",
         f"  {preview.deleted:,} deleted",
         f"  {preview.unchanged:,} unchanged",
         f"  {preview.skipped:,} skipped",
-        f"  {preview.failed:,} failed" + (f" ({failed_alone:,} of them unreadable lines)" if failed_alone else ""),
+        f"  {preview.failed:,} failed",
     ]
     aside = [f"{preview.unsent[each.value]:,} {each.value}" for each in Outcome if preview.unsent.get(each.value)]
     if aside:

@@ -14,7 +14,7 @@ class StopSignals:
 
     While input is read (from ``begin_reading`` to ``input_read``) the first signal raises ``interrupted_input()``,
     since a read of a pipe may wait for ever; else it only sets what ``requested`` gives, which the engine asks between
-    batches. From then on the signals have their default effect.
+    batches, and says so. From then on the signals have their default effect.
     """
 
     def __init__(self, interrupted_input: Callable[[], Exception], announcement: str = "") -> None:
@@ -22,6 +22,7 @@ class StopSignals:
         self._announcement = announcement
         self._is_requested = False
         self._is_reading = False
+        self._is_working = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -45,6 +46,7 @@ class StopSignals:
     def input_read(self) -> None:
         """From now on a signal only asks."""
         self._is_reading = False
+        self._is_working = True
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._is_requested = True
@@ -53,6 +55,6 @@ class StopSignals:
         if self._is_reading:
             self._is_reading = False
             raise self._interrupted_input()
-        if self._announcement:
+        if self._announcement and self._is_working:
             # not through sys.stderr, which the signal may have caught in the middle of a write
             os.write(2, f"\nelysiactl: {self._announcement}\n".encode())

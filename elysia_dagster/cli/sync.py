@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elysia_dagster.cli.options import collection_option, command, embedder_option, run_id_option, store_option
-from elysia_dagster.cli.terminal import Terminal
+from elysia_dagster.cli.terminal import Terminal, printable
 from elysia_dagster.errors import InputError, UsageError
 from elysia_dagster.settings import Settings
 
@@ -101,16 +102,20 @@ def sync(
         dry_run=dry_run,
         force=force,
     )
+    source = "standard input" if from_stdin else str(changeset)
     with working_engine(settings, terminal) as (engine, signals):
         began = time.monotonic()
         # imports what they need before a signal may raise: an import may swallow what is raised in it
-        engine.store(request.store)
-        engine.embedder(request.embedder)
-        if from_stdin and sys.stdin.isatty():
+        with terminal.waiting("opening the store"):
+            engine.store(request.store)
+            engine.embedder(request.embedder)
+        terminal.detail(f"Reading {source}.")
+        is_typed = from_stdin and sys.stdin.isatty()
+        if is_typed:
             terminal.note("Reading a changeset from the terminal; Ctrl-D ends it.")
-        terminal.detail(f"Reading {'standard input' if from_stdin else changeset}.")
-        signals.begin_reading()
-        manifest = begin(engine, request, sys.stdin.buffer if from_stdin else None)
+        with nullcontext() if is_typed else terminal.waiting(f"reading {printable(source)}"):
+            signals.begin_reading()
+            manifest = begin(engine, request, sys.stdin.buffer if from_stdin else None)
         signals.input_read()
         finished = finish(engine, manifest, terminal, began=began)
     if as_json:
@@ -134,7 +139,8 @@ def resume(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
     from elysia_dagster.cli.work import finish_all, working_engine
     from elysia_dagster.sync.read import resume_run
 
-    with working_engine(settings, terminal) as (engine, _signals):
+    with working_engine(settings, terminal) as (engine, signals):
+        signals.input_read()
         names = [run_id] if run_id else [run.run_id for run in queries.unfinished_runs(engine.database)]
         if not names:
             terminal.note("There is no unfinished run.")
@@ -169,7 +175,8 @@ def retry(
     from elysia_dagster.cli.work import finish_all, working_engine
     from elysia_dagster.sync.retry import retry_run
 
-    with working_engine(settings, terminal) as (engine, _signals):
+    with working_engine(settings, terminal) as (engine, signals):
+        signals.input_read()
         runs = [load_run(engine.database, run_id)] if run_id else queries.runs_with_failures(engine.database)
         names = [run.run_id for run in runs if run.error_count]
         if not names:

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from elysia_dagster.errors import ResourceExhausted
@@ -72,6 +74,15 @@ class Terminal:
             emoji=False,
             width=None if stream.isatty() else _UNLIMITED_COLUMNS,
         )
+
+    @contextmanager
+    def waiting(self, words: str) -> Iterator[None]:
+        """Shows on a terminal that the block goes on."""
+        if self.quiet or not sys.stderr.isatty():
+            yield
+            return
+        with self.console(sys.stderr).status(words):
+            yield
 
     def flush(self) -> None:
         """Writes out what is still held back."""

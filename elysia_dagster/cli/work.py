@@ -80,7 +80,8 @@ def finish_all(
     for start in begin:
         began = time.monotonic()
         try:
-            manifest = start()
+            with terminal.waiting("opening the store"):
+                manifest = start()
             if manifest is None:
                 codes.append(1)
                 continue

@@ -146,7 +146,7 @@ def test_a_dry_run_says_what_would_be_and_changes_nothing(shell: Any) -> None:
     lines = b"notes.md\nread.py\ngone.py\n" + deletion
     shown = shell.call("sync", "--stdin", "--dry-run", stdin=lines)
     assert shown.code == 0, "a line that would fail has not failed"
-    for words in ("1 documents added", "1 changed", "1 deleted", "1 failed", "2 chunks with"):
+    for words in ("1 document added", "1 changed", "1 deleted", "1 failed", "2 chunks with"):
         assert words in shown.out
     assert "Would fail: line 3:" in shown.out
     preview = json.loads(shell.call("sync", "--stdin", "--dry-run", "--json", stdin=lines).out)
