@@ -31,7 +31,8 @@ from elysia_dagster.sync.scan import OP_NAMES, Scan, scan_spool
 from elysia_dagster.sync.unsent import UNSENT_NAME, UnsentWriter, settle_unsent
 from elysia_dagster.sync.winners import CONTESTED, SUPERSEDED
 
-DRAFT_NAME = "plan-draft.arrow"
+DRAFT_NAME = ".plan-draft.arrow.part"
+"""Named like all that is written aside, so that a killed process's goes when the run is taken."""
 
 BATCH_BYTES = 16 << 20
 """Bytes of documents in one batch, as far as the plan knows their sizes: bounds memory where documents are large."""

@@ -37,6 +37,7 @@ def retry_run(
         permanent=permanent,
         due_only=due_only,
     )
+    engine.faults("retry-asked")
     if lines and asked != len(set(lines)):
         raise UsageError(
             f"Of the lines {', '.join(map(str, lines))} only {asked} are failed lines of run {run_id}.",
