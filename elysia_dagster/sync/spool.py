@@ -46,12 +46,13 @@ def open_changeset(path: Path) -> BinaryIO:
 def spool(stream: BinaryIO, target: Path, *, source: str, null_separated: bool) -> Spooled:
     """Copies ``stream`` to ``target``, decompressing gzip and zstd (told by their first bytes), and syncs it to disk.
 
-    ``git ls-files -z`` is told from lines by its bytes: no newline anywhere, and a NUL at the end.
+    ``git ls-files -z`` is told from lines by its bytes: a NUL at the end, and no fewer of them than newlines, which a
+    file's name may hold. Read as lines, nothing of such an input could be applied.
     Raises ``InputError`` for a broken archive or a failing stream, ``ResourceExhausted`` when the disk is full.
     """
     digest = hashlib.sha256()
     newlines = nulls = size = 0
-    last = b""
+    end = b""
     with resources_named(str(target)), open(target, "wb") as file:
         for block in _decompressed(stream, source):
             file.write(block)
@@ -59,14 +60,14 @@ def spool(stream: BinaryIO, target: Path, *, source: str, null_separated: bool) 
             newlines += block.count(b"\n")
             nulls += block.count(b"\0")
             size += len(block)
-            last = block[-1:] or last  # the end of an archive may give nothing
+            end = (end + block[-2:])[-2:]  # the end of an archive may give nothing
         file.flush()
         os.fsync(file.fileno())
         sync_folder(target.parent)
-    if not null_separated and nulls and not newlines and last == b"\0":
+    if end.endswith(b"\0") and end != b"\n\0" and nulls >= newlines:
         null_separated = True
     separator, count = (b"\0", nulls) if null_separated else (b"\n", newlines)
-    lines = count + (size > 0 and last != separator)
+    lines = count + (size > 0 and not end.endswith(separator))
     return Spooled(digest=digest.hexdigest(), lines=lines, size_bytes=size, null_separated=null_separated)
 
 

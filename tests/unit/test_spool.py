@@ -148,7 +148,15 @@ def test_lines_are_counted_as_they_are_read(data: bytes, lines: int, tmp_path: P
 
 @pytest.mark.parametrize(
     ("data", "is_null_separated"),
-    [(b"a\0b\0", True), (b"a\0", True), (b"a\0b", False), (b"a\n\0", False), (b"a\0b\n\0", False)],
+    [
+        (b"a\0b\0", True),
+        (b"a\0", True),
+        (b"a\0b", False),
+        (b"a\n\0", False),
+        (b"a\0b\n\0", False),
+        (b"new\nline\0", True),
+        (b"a\nb\nc\0", False),
+    ],
 )
 def test_a_list_separated_by_nul_is_told_by_its_bytes(data: bytes, is_null_separated: bool, tmp_path: Path) -> None:
     found, _ = spooled(data, tmp_path)
