@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dagster import Failure
+from dagster import DagsterExecutionInterruptedError, Failure
 
 from elysia_dagster.errors import ElysiaError, Interrupted, LeaseLost, RepositoriesHeld, TransientError
+
+INTERRUPTS = (DagsterExecutionInterruptedError, KeyboardInterrupt)
+"""How Dagster tells a step that the run is to end. Left to itself it would count them among what the retry policy
+mends: a run that somebody terminated would go on after a few seconds, and succeed."""
 
 NOT_RETRIED = (RepositoriesHeld, LeaseLost, Interrupted)
 """Transient, but somebody else's work or somebody's wish: a second try in a few seconds would only be in the way."""
@@ -13,15 +17,26 @@ NOT_RETRIED = (RepositoriesHeld, LeaseLost, Interrupted)
 
 @contextmanager
 def failing_in_words() -> Iterator[None]:
-    """Raises ``Failure`` in place of an ``ElysiaError``; only an outage lets the step's retry policy try again.
+    """Raises ``Failure`` in place of an ``ElysiaError`` and an interrupt; only an outage lets the step be tried again.
 
-    Every other exception is a bug and propagates as it is.
+    Every other exception is a bug and propagates as it is. Also serves as a decorator.
     """
     try:
         yield
     except ElysiaError as error:
-        raise Failure(
-            description=str(error),
-            metadata={"error": type(error).__name__, **{name: str(value) for name, value in error.ids.items()}},
-            allow_retries=isinstance(error, TransientError) and not isinstance(error, NOT_RETRIED),
+        raise _failure(error) from error
+    except INTERRUPTS as error:
+        raise _failure(
+            Interrupted(
+                "Interrupted; what is settled stays settled.",
+                next_step="Launch the job again, or see what can be resumed: elysiactl index status",
+            )
         ) from error
+
+
+def _failure(error: ElysiaError) -> Failure:
+    return Failure(
+        description=str(error),
+        metadata={"error": type(error).__name__, **{name: str(value) for name, value in error.ids.items()}},
+        allow_retries=isinstance(error, TransientError) and not isinstance(error, NOT_RETRIED),
+    )

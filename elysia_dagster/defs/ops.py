@@ -35,11 +35,12 @@ LOG_EVERY_S = 5.0
 
 
 @op(description="Spools the changeset, and finds its unfinished run or opens one.")
+@failing_in_words()
 def read_changeset(
     context: OpExecutionContext, config: ReadChangesetConfig, engine: EngineResource
 ) -> ChangesetManifest:
     """Raises ``Failure`` in the words of the shell; an unreadable changeset opens no run."""
-    with failing_in_words(), engine.opened(context.log) as opened:
+    with engine.opened(context.log) as opened:
         if config.run_id:
             manifest = read.resume_run(opened, config.run_id)
         else:
@@ -54,12 +55,10 @@ def read_changeset(
 
 
 @op(description="Says what each line asks of which document, claims the repositories, and cuts batches.")
+@failing_in_words()
 def plan_batches(context: OpExecutionContext, engine: EngineResource, manifest: ChangesetManifest) -> BatchPlan:
     """Raises ``Failure``, for one where another run holds a repository."""
-    with (
-        failing_in_words(),
-        engine.work_on(manifest.run_id, dagster_run_id=context.run_id, log=context.log) as work,
-    ):
+    with engine.work_on(manifest.run_id, dagster_run_id=context.run_id, log=context.log) as work:
         if work is None:
             return BatchPlan(run_id=manifest.run_id, batches=0, repositories=())
         made = plan.plan_batches(work)
@@ -69,6 +68,7 @@ def plan_batches(context: OpExecutionContext, engine: EngineResource, manifest: 
 
 
 @op(description="Reads, chunks and embeds every unsettled batch; each is saved under the run's folder.")
+@failing_in_words()
 def embed_batches(context: OpExecutionContext, made: BatchPlan) -> BatchStream:
     """Only names the batches: they are made where the stream is drained, by the IO manager under the run's lease."""
     context.log.debug(f"The batches of run {made.run_id} are made while they are handed on.")
@@ -76,17 +76,15 @@ def embed_batches(context: OpExecutionContext, made: BatchPlan) -> BatchStream:
 
 
 @op(description="Writes every unsettled batch to the store, then settles its lines in the checkpoint.")
+@failing_in_words()
 def upsert_batches(context: OpExecutionContext, engine: EngineResource, stream: BatchStream) -> SyncReport:
     """Raises ``Failure``; where the store is down, the step is tried again and no line is charged."""
-    with (
-        failing_in_words(),
-        engine.work_on(stream.run_id, dagster_run_id=context.run_id, log=context.log) as work,
-    ):
+    with engine.work_on(stream.run_id, dagster_run_id=context.run_id, log=context.log) as work:
         if work is not None and not work.run.dry_run:
             plan.plan_batches(work)  # a re-execution may begin here: the claims may have gone to another run meanwhile
             _upsert(context, work, stream)
-    with failing_in_words(), engine.opened(context.log) as opened:
-        return finished_report(opened.database, runs.load_run(opened.database, stream.run_id))
+    with engine.opened(context.log) as opened:
+        return _as_it_is(opened, stream.run_id)
 
 
 def _upsert(context: OpExecutionContext, work: Work, stream: BatchStream) -> None:
@@ -114,11 +112,12 @@ def _upsert(context: OpExecutionContext, work: Work, stream: BatchStream) -> Non
 
 
 @op(description="Drops finished runs past their retention, with their files.")
+@failing_in_words()
 def cleanup_checkpoints(
     context: OpExecutionContext, config: CleanupCheckpointsConfig, engine: EngineResource, report: SyncReport
 ) -> SyncReport:
     """The job's own run stays, however long ago it was finished elsewhere: the last step reports it."""
-    with failing_in_words(), engine.opened(context.log) as opened:
+    with engine.opened(context.log) as opened:
         if not report.run.dry_run:
             keep_days = opened.settings.checkpoint_cleanup_days if config.keep_days is None else config.keep_days
             cleaned = cleanup.cleanup_checkpoints(
@@ -130,16 +129,17 @@ def cleanup_checkpoints(
 
 
 @op(description="Checks that every line is settled and store and ledger agree, moves commits, closes the run.")
+@failing_in_words()
 def finalize_run(
     context: OpExecutionContext, config: FinalizeRunConfig, engine: EngineResource, report: SyncReport
 ) -> SyncReport:
     """Raises ``Failure`` last, where lines failed and the config says that they fail the job."""
     run_id = report.run.run_id
-    with failing_in_words():
-        with engine.work_on(run_id, dagster_run_id=context.run_id, log=context.log) as work:
-            closed = _close(context, work) if work is not None else None
+    with engine.work_on(run_id, dagster_run_id=context.run_id, log=context.log) as work:
+        final = _close(context, work) if work is not None else None
+    if final is None:
         with engine.opened(context.log) as opened:
-            final = closed or _as_it_is(opened, run_id)
+            final = _as_it_is(opened, run_id)
     if not final.run.dry_run:
         context.add_output_metadata(report_metadata(final))
         for event in events_of(final):

@@ -10,9 +10,10 @@ from pydantic import Field
 
 from elysia_dagster.checkpoint import runs
 from elysia_dagster.defs.executor import die_with_run_worker, keeper
+from elysia_dagster.defs.failures import INTERRUPTS
 from elysia_dagster.models import RunStatus
 from elysia_dagster.settings import Settings
-from elysia_dagster.sync.engine import Engine, Work, no_fault
+from elysia_dagster.sync.engine import Engine, Work, interrupted, no_fault
 
 
 class CheckpointResource(ConfigurableResource):  # type: ignore[type-arg]
@@ -85,7 +86,7 @@ class EngineResource(ConfigurableResource):  # type: ignore[type-arg]
         """The work on a run under its lease, which is left parked for the next step of the same Dagster run.
 
         None, and a sentence in the log, where the run is finished: there is nothing left to work on. Raises what
-        ``Engine.work_on`` raises.
+        ``Engine.work_on`` raises, and ``Interrupted`` where Dagster ends the step.
         """
         with self.opened(log) as engine:
             run = runs.load_run(engine.database, run_id)
@@ -94,4 +95,7 @@ class EngineResource(ConfigurableResource):  # type: ignore[type-arg]
                 yield None
                 return
             with engine.work_on(run_id, label=dagster_run_id, keeper=keeper(engine.host)) as work:
-                yield work
+                try:
+                    yield work
+                except INTERRUPTS as error:
+                    raise interrupted(run_id) from error

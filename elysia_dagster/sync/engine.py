@@ -199,11 +199,16 @@ class Work:
         """Between two batches: raises where the lease is lost or somebody asked this process to stop."""
         self.heartbeat.check()
         if self.engine.stop_requested():
-            raise Interrupted(
-                f"Run {self.run.run_id} was interrupted; what is settled stays settled.",
-                next_step=f"Go on with: elysiactl index resume --run-id {self.run.run_id}",
-                run_id=self.run.run_id,
-            )
+            raise interrupted(self.run.run_id)
+
+
+def interrupted(run_id: str) -> Interrupted:
+    """The error of a process that was asked to stop while it worked on a run."""
+    return Interrupted(
+        f"Run {run_id} was interrupted; what is settled stays settled.",
+        next_step=f"Go on with: elysiactl index resume --run-id {run_id}",
+        run_id=run_id,
+    )
 
 
 def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:

@@ -55,6 +55,8 @@ def at_point(point: str) -> None:
         time.sleep(60)  # an orphan in the middle of a batch
     if action == "outage":
         raise StoreUnavailable("The store does not answer.", next_step="Start it, then resume.")
+    if action == "pause":
+        time.sleep(5)  # for a signal to come in the middle of a batch
     if action == "refused":
         raise UsageError("This run is given up for the test.")
 

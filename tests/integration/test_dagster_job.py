@@ -4,8 +4,10 @@ import gzip
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -278,6 +280,43 @@ def test_the_jobs_own_run_outlives_its_cleanup(world: "World") -> None:
     assert success
     assert metadata["cleanup_checkpoints"]["runs dropped"].value == 1
     assert world.the_run() != first
+
+
+def test_a_terminated_run_ends_and_can_be_resumed(world: "World") -> None:
+    """Dagster would hand the interrupt to the retry policy, and the run would go on to its end."""
+    arguments = json.dumps({"run_config": world.run_config()})
+    process = subprocess.Popen(
+        [sys.executable, world_module.DRIVER, arguments],
+        env={**world.environment, "FAULT": "pause:inserted:2"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while world.count("inserted") < 2:
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    words = (
+        f"Run {world.the_run()} was interrupted; what is settled stays settled. "
+        f"Go on with: elysiactl index resume --run-id {world.the_run()}"
+    )
+    assert words in said
+    assert "STEP_UP_FOR_RETRY" not in said
+    assert world.rows("SELECT status, success_count, lease_owner, last_error FROM sync_runs") == [
+        ("running", 6, None, words)
+    ]
+    assert execute(world)[0]
+    world.assert_applied()
+    assert world.count("before-batch-saved") == world_module.EMBEDDED_BATCHES
+
+
+def test_the_store_can_be_named_for_one_run(world: "World") -> None:
+    url = f"lancedb:{world.base / 'other'}"
+    config = {**world.run_config(dry_run=True), "resources": {"store": {"config": {"url": url}}}}
+    assert execute(world, config)[0]
+    assert world.rows("SELECT store FROM sync_runs") == [(url,)]
+    assert world.held() == {}
 
 
 def test_a_killed_step_is_tried_again_in_a_process_of_its_own(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
