@@ -1,0 +1,52 @@
+"""Every fault point of the engine, and where the tests kill at it."""
+
+import re
+from pathlib import Path
+
+SOURCES = Path(__file__).parents[2] / "elysia_dagster"
+
+NO_RUN_YET = ("spool-begun", "spooled", "spool-renamed")
+"""Killed here there is no run: the input must be given again, and what comes first counts as older."""
+
+OPENING = ("run-opened", "lease-taken")
+PLANNING = ("plan-drafted", "claimed-before-plan", "plan-recorded", "before-plan-renamed", "planned")
+SETTLING_UNSENT = ("claimed", "unsent-settled", "unsent-removed")
+BATCH = (
+    "before-batch-saved",
+    "batch-saved",
+    "embedded",
+    "intended",
+    "inserted",
+    "verified",
+    "removed",
+    "settled",
+    "unlinked",
+)
+"""Passed once a batch; ``intended`` twice where a rename's old side waits for its new one."""
+
+FINISHING = ("before-finalize", "suspects-verified", "commit-moved", "commits-moved", "commits-marked")
+RUN_CLOSED = ("finished",)
+"""Killed here the run is finished: there is nothing to resume."""
+
+NEW_COLLECTION = ("collection-registered", "collection-created")
+REPAIR = ("repair-deleted", "repair-inserted")
+"""Passed where the store does not hold what it acknowledged."""
+
+RETRY = ("retry-asked", "plan-recorded")
+CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
+
+PLACES: tuple[tuple[str, int], ...] = (
+    *((point, 1) for point in (*NO_RUN_YET, *OPENING, *PLANNING, *SETTLING_UNSENT)),
+    *((point, passing) for point in BATCH for passing in (1, 3, 5)),
+    *((point, 1) for point in (*FINISHING, *RUN_CLOSED)),
+)
+"""(point, passing): where a run over a collection that is there is killed. Of its batches, the first holds the document
+that shrinks; the rename is in the second; the folder's files fill the third to fifth."""
+
+
+def points_in_sources() -> set[str]:
+    """Every name that the engine hands to ``faults``."""
+    found: set[str] = set()
+    for source in SOURCES.rglob("*.py"):
+        found |= set(re.findall(r'faults\(\s*"([^"]+)"', source.read_text()))
+    return found

@@ -1,0 +1,262 @@
+"""Processes that can be killed: a parent that has imported everything forks a child for each command.
+
+An import of LanceDB and scikit-learn takes two to three seconds, a fork some milliseconds. The parent never opens a
+database, a store or an embedder, so that what is forked is nothing but modules.
+
+The child kills itself by SIGKILL, or stops and waits, when it passes a named point for the n-th time.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+LIMIT_S = 120
+"""Seconds after which a child is taken for hanging."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What a child does: ``task`` is a function of this module, named without its underscore."""
+
+    task: str
+    state: str
+    arguments: dict[str, Any]
+    output: str
+    """Folder of the files ``points`` (every point passed, one a line), ``error`` and ``result``."""
+    fault: str = ""
+    """``<action>:<point>:<n>``; the action is ``kill`` or ``stop`` (until the file ``go`` is there)."""
+    settings: dict[str, Any]
+    forgetful: bool
+    """The store acknowledges the last object of its first request and does not keep it."""
+
+
+class Child:
+    """A child as the test sees it."""
+
+    def __init__(self, zygote: "Zygote", pid: int, output: Path) -> None:
+        self._zygote = zygote
+        self.pid = pid
+        self.output = output
+
+    def wait(self) -> int:
+        """Its return code, as ``subprocess`` gives it: negative for a signal."""
+        return int(self._zygote.ask({"wait": self.pid})["returncode"])
+
+    def points(self) -> list[str]:
+        """The points it has passed, in order."""
+        place = self.output / "points"
+        return place.read_text().split() if place.exists() else []
+
+    def error(self) -> str:
+        """The traceback or the project's error it ended with."""
+        place = self.output / "error"
+        return place.read_text() if place.exists() else ""
+
+    def result(self) -> Any:
+        """What its task returned."""
+        return json.loads((self.output / "result").read_text())
+
+    def wait_for(self, point: str) -> None:
+        """Waits until it stops at a point."""
+        deadline = time.monotonic() + LIMIT_S
+        while not (self.output / "stopped").exists():
+            assert time.monotonic() < deadline, f"{point} was not reached: {self.points()} {self.error()}"
+            assert self._zygote.ask({"lives": self.pid})["lives"], f"ended before {point}: {self.error()}"
+            time.sleep(0.005)
+
+    def go_on(self) -> None:
+        """Lets it go on."""
+        (self.output / "go").touch()
+
+
+class Zygote:
+    """The parent, as the test sees it: a process of its own; a context manager."""
+
+    def __enter__(self) -> "Zygote":
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """One question, one answer."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer
+
+    def start(
+        self,
+        task: str,
+        state: Path,
+        output: Path,
+        *,
+        fault: str = "",
+        settings: dict[str, Any] | None = None,
+        forgetful: bool = False,
+        **arguments: Any,
+    ) -> Child:
+        """Forks a child that begins at once. ``settings`` are fields of ``Settings``."""
+        output.mkdir(parents=True)
+        command = Command(
+            task=task,
+            state=str(state),
+            arguments=arguments,
+            output=str(output),
+            fault=fault,
+            settings=settings or {},
+            forgetful=forgetful,
+        )
+        return Child(self, int(self.ask({"start": asdict(command)})["pid"]), output)
+
+
+def serve() -> None:
+    """The parent: forks, and tells how its children ended."""
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "start" in message:
+            pid = os.fork()
+            if not pid:
+                run_child(Command(**message["start"]))
+            answer: dict[str, Any] = {"pid": pid}
+        elif "lives" in message:
+            found = os.waitid(os.P_PID, message["lives"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            answer = {"lives": found is None}
+        else:
+            answer = {"returncode": os.waitstatus_to_exitcode(os.waitpid(message["wait"], 0)[1])}
+        print(json.dumps(answer), flush=True)
+
+
+def run_child(command: Command) -> None:
+    """Does what the command says and ends the process."""
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    os.dup2(2, 1)
+    signal.alarm(LIMIT_S)
+    output = Path(command.output)
+    code = 1
+    try:
+        result = globals()[f"_{command.task}"](command, passing(output, command.fault))
+        (output / "result").write_text(json.dumps(result))
+        code = 0
+    except ElysiaError as error:
+        (output / "error").write_text(f"{type(error).__name__}: {error}")
+        code = error.exit_code
+    except BaseException:
+        (output / "error").write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def passing(output: Path, fault: str) -> Callable[[str], None]:
+    """Writes every point down and obeys ``fault``."""
+    passed: Counter[str] = Counter()
+    action, _, place = fault.partition(":")
+
+    def at(point: str) -> None:
+        passed[point] += 1
+        with (output / "points").open("a") as file:
+            file.write(f"{point}\n")
+        if place != f"{point}:{passed[point]}":
+            return
+        if action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        (output / "stopped").touch()
+        while not (output / "go").exists():
+            time.sleep(0.005)
+
+    return at
+
+
+def _engine(command: Command, faults: Callable[[str], None]) -> "Engine":
+    open_ = forgetful_store if command.forgetful else open_store
+    return Engine.open(Settings(checkpoint_db_dir=command.state, **command.settings), faults=faults, open_store=open_)
+
+
+def forgetful_store(url: str) -> "VectorStore":
+    """A store that loses an object without a word."""
+    store = open_store(url)
+    whole = store.upsert
+
+    def upsert(collection: str, objects: "Sequence[StoreObject]") -> list[str | None]:
+        store.upsert = whole
+        whole(collection, objects[:-1])
+        return [None] * len(objects)
+
+    store.upsert = upsert
+    return store
+
+
+def _sync(command: Command, faults: Callable[[str], None]) -> str:
+    """As ``elysiactl index sync`` does."""
+    arguments = dict(command.arguments)
+    arguments["roots"] = tuple(map(Path, arguments["roots"]))
+    engine = _engine(command, faults)
+    manifest = sync(engine, SyncRequest(**{**arguments, "changeset": Path(arguments["changeset"])}))
+    carry_out(engine, manifest, lambda _work, _report: None)
+    engine.close()
+    return manifest.run_id
+
+
+def _resume(command: Command, faults: Callable[[str], None]) -> str:
+    """As ``elysiactl index resume`` does."""
+    engine = _engine(command, faults)
+    manifest = resume_run(engine, command.arguments["run_id"])
+    carry_out(engine, manifest, lambda _work, _report: None)
+    engine.close()
+    return manifest.run_id
+
+
+def _retry(command: Command, faults: Callable[[str], None]) -> str | None:
+    """As ``elysiactl index retry`` does."""
+    engine = _engine(command, faults)
+    manifest = retry_run(engine, **command.arguments)
+    if manifest is not None:
+        carry_out(engine, manifest, lambda _work, _report: None)
+    engine.close()
+    return manifest.run_id if manifest else None
+
+
+def _cleanup(command: Command, faults: Callable[[str], None]) -> list[str]:
+    """As ``elysiactl index cleanup`` does."""
+    engine = _engine(command, faults)
+    report = cleanup_checkpoints(engine, **command.arguments)
+    engine.close()
+    return list(report.runs)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
+
+    import elysia_dagster.embedders.hashing
+    import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
+    from elysia_dagster.errors import ElysiaError
+    from elysia_dagster.models import StoreObject
+    from elysia_dagster.settings import Settings
+    from elysia_dagster.stores import open_store
+    from elysia_dagster.stores.base import VectorStore
+    from elysia_dagster.sync.cleanup import cleanup_checkpoints
+    from elysia_dagster.sync.drive import carry_out, sync
+    from elysia_dagster.sync.engine import Engine
+    from elysia_dagster.sync.read import SyncRequest, resume_run
+    from elysia_dagster.sync.retry import retry_run
+
+    serve()
