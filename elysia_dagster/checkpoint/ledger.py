@@ -1,12 +1,28 @@
 """The ledger: what the collection holds, by document, and the two transitions of a batch, intend and settle."""
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    Text,
+    bindparam,
+    case,
+    column,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
-from elysia_dagster.checkpoint.bulk import BulkStatement
+from elysia_dagster.checkpoint.bulk import BulkStatement, Of
 from elysia_dagster.checkpoint.claims import Lease, check_token, lease_lost
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.lines import answer_older_failures, settle_lines
@@ -34,9 +50,18 @@ def _fetch(connection: Connection, collection_id: int, keys: Iterable[Key]) -> d
         paths.setdefault(repository, []).append(path)
     found: dict[Key, DocumentRow] = {}
     for repository, some in paths.items():
-        rows = connection.execute(_FETCH, {"collection": collection_id, "in_repository": repository, "paths": some})
-        for row in rows:
-            found[repository, row.path] = _document(row)
+        is_sqlite = connection.dialect.name == "sqlite"
+        rows = connection.execute(
+            _FETCH_SQLITE if is_sqlite else _FETCH,
+            {
+                "collection": collection_id,
+                "in_repository": repository,
+                "paths": json.dumps(some, ensure_ascii=False) if is_sqlite else some,
+            },
+        )
+        for row in rows.all():
+            document = _document(row)
+            found[repository, document.path] = document
     return found
 
 
@@ -44,6 +69,13 @@ _FETCH = select(documents).where(
     documents.c.collection_id == bindparam("collection"),
     documents.c.repository == bindparam("in_repository"),
     documents.c.path.in_(bindparam("paths", expanding=True)),
+)
+
+# one parameter instead of hundreds, which SQLAlchemy would handle one by one
+_FETCH_SQLITE = select(documents).where(
+    documents.c.collection_id == bindparam("collection"),
+    documents.c.repository == bindparam("in_repository"),
+    documents.c.path.in_(select(column("value")).select_from(func.json_each(bindparam("paths", type_=Text)))),
 )
 
 
@@ -130,19 +162,17 @@ _INTEND_NAMES = (
 )
 
 
-def _intend_statement(statement: Any) -> Any:
-    statement = statement.values({name: bindparam(name) for name in _INTEND_NAMES})
-    return statement.on_conflict_do_update(
+def _intend_statement(dialect: str, _of: Of) -> Executable:
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement: Any = insert(documents).values({name: bindparam(name) for name in _INTEND_NAMES})
+    new: Executable = statement.on_conflict_do_update(
         index_elements=_INTEND_NAMES[:3],
-        set_={name: statement.excluded[name] for name in _INTEND_NAMES[3:]} | {"write_hash": None},
+        set_={name: statement.excluded[name] for name in _INTEND_NAMES[3:]} | {"write_hash": null()},
     )
+    return new
 
 
-_INTEND = BulkStatement(
-    _INTEND_NAMES,
-    sqlite=_intend_statement(sqlite.insert(documents)),
-    postgresql=_intend_statement(postgresql.insert(documents)),
-)
+_INTEND = BulkStatement(_INTEND_NAMES, _intend_statement)
 
 
 def settle_batch(
@@ -179,12 +209,6 @@ def settle_batch(
             answer_older_failures(connection, lease, [(each.repository, each.path) for each in settlements])
 
 
-_OF_DOCUMENT = (
-    documents.c.collection_id == bindparam("b_collection"),
-    documents.c.repository == bindparam("b_repository"),
-    documents.c.path == bindparam("b_path"),
-)
-
 _SETTLE_NAMES = (
     "b_collection",
     "b_repository",
@@ -200,49 +224,62 @@ _SETTLE_NAMES = (
     "b_outcome",
 )
 
-_SETTLE_WRITTEN = BulkStatement(
-    _SETTLE_NAMES,
-    every=update(documents)
-    .where(
-        *_OF_DOCUMENT,
-        documents.c.state == DocumentState.WRITING.value,
-        documents.c.version_sequence == bindparam("b_sequence"),
-        documents.c.version_line == bindparam("b_line"),
-    )
-    .values(
-        state=bindparam("b_state"),
-        content_hash=bindparam("b_content_hash"),
-        write_hash=bindparam("b_write_hash"),
-        chunker=bindparam("b_chunker"),
-        chunks=bindparam("b_chunks"),
-        max_chunks=bindparam("b_max_chunks"),
-        outcome=bindparam("b_outcome"),
-    ),
-)
 
-_SETTLE_UNCHANGED = BulkStatement(
-    _SETTLE_NAMES,
-    every=update(documents)
-    .where(
-        *_OF_DOCUMENT,
-        documents.c.state == bindparam("b_state"),
-        documents.c.content_hash.is_not_distinct_from(bindparam("b_content_hash")),
-        or_(
-            documents.c.version_sequence < bindparam("b_sequence"),
-            (documents.c.version_sequence == bindparam("b_sequence"))
-            & (documents.c.version_line <= bindparam("b_line")),
-        ),
+def _of_document(of: Of) -> tuple[ColumnElement[bool], ...]:
+    return (
+        documents.c.collection_id == of("b_collection"),
+        documents.c.repository == of("b_repository"),
+        documents.c.path == of("b_path"),
     )
-    .values(
-        version_sequence=bindparam("b_sequence"),
-        version_line=bindparam("b_line"),
-        # replayed within its own run, a document keeps saying that it was indexed
-        outcome=case(
-            (documents.c.version_sequence == bindparam("b_sequence"), documents.c.outcome),
-            else_=bindparam("b_outcome"),
-        ),
-    ),
-)
+
+
+def _settle_written(_dialect: str, of: Of) -> Executable:
+    return (
+        update(documents)
+        .where(
+            *_of_document(of),
+            documents.c.state == literal_column(f"'{DocumentState.WRITING.value}'"),
+            documents.c.version_sequence == of("b_sequence"),
+            documents.c.version_line == of("b_line"),
+        )
+        .values(
+            state=of("b_state"),
+            content_hash=of("b_content_hash"),
+            write_hash=of("b_write_hash"),
+            chunker=of("b_chunker"),
+            chunks=of("b_chunks"),
+            max_chunks=of("b_max_chunks"),
+            outcome=of("b_outcome"),
+        )
+    )
+
+
+def _settle_unchanged(_dialect: str, of: Of) -> Executable:
+    return (
+        update(documents)
+        .where(
+            *_of_document(of),
+            documents.c.state == of("b_state"),
+            documents.c.content_hash.is_not_distinct_from(of("b_content_hash")),
+            or_(
+                documents.c.version_sequence < of("b_sequence"),
+                (documents.c.version_sequence == of("b_sequence")) & (documents.c.version_line <= of("b_line")),
+            ),
+        )
+        .values(
+            version_sequence=of("b_sequence"),
+            version_line=of("b_line"),
+            # replayed within its own run, a document keeps saying that it was indexed
+            outcome=case(
+                (documents.c.version_sequence == of("b_sequence"), documents.c.outcome),
+                else_=of("b_outcome"),
+            ),
+        )
+    )
+
+
+_SETTLE_WRITTEN = BulkStatement(_SETTLE_NAMES, _settle_written)
+_SETTLE_UNCHANGED = BulkStatement(_SETTLE_NAMES, _settle_unchanged)
 
 
 def _values(lease: Lease, each: Settlement) -> tuple[Any, ...]:
@@ -264,7 +301,7 @@ def _values(lease: Lease, each: Settlement) -> tuple[Any, ...]:
 
 def _suspect(connection: Connection, lease: Lease, keys: Sequence[Key]) -> None:
     connection.execute(
-        update(documents).where(*_OF_DOCUMENT).values(state=DocumentState.SUSPECT.value),
+        update(documents).where(*_of_document(bindparam)).values(state=DocumentState.SUSPECT.value),
         [
             {"b_collection": lease.collection_id, "b_repository": repository, "b_path": path}
             for repository, path in keys

@@ -81,7 +81,8 @@ _COMPLETE_NAMES = (
 )
 
 _COMPLETE = BulkStatement(
-    _COMPLETE_NAMES, every=insert(completed_lines).values({name: bindparam(name) for name in _COMPLETE_NAMES})
+    _COMPLETE_NAMES,
+    lambda _dialect, _of: insert(completed_lines).values({name: bindparam(name) for name in _COMPLETE_NAMES}),
 )
 
 
