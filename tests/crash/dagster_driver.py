@@ -15,7 +15,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance, Definitions, JobDefinition, ReexecutionOptions, RetryPolicy, execute_job
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    Definitions,
+    JobDefinition,
+    ReexecutionOptions,
+    RetryPolicy,
+    execute_job,
+)
 from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.execution.api import JobExecutionResult
 
@@ -87,6 +95,25 @@ def execute(
         ReconstructableJob.for_file(__file__, "job"), instance, run_config=run_config, reexecution_options=options
     ) as result:
         return result
+
+
+def attempt(run_config: dict[str, Any], **options: Any) -> tuple[bool, dict[str, Any], str]:
+    """Runs the job in this process: whether it succeeded, the metadata of its ops by name, and why it failed."""
+    passed.clear()
+    with DagsterInstance.get() as instance:
+        result = execute(instance, run_config, **options)
+        metadata: dict[str, Any] = {}
+        reason = ""
+        for event in result.all_events:
+            if event.event_type is DagsterEventType.STEP_OUTPUT:
+                metadata[event.step_key] = dict(event.event_specific_data.metadata)
+            if event.event_type is DagsterEventType.STEP_FAILURE:
+                failure = event.step_failure_data.user_failure_data
+                assert failure is not None, event.step_failure_data.error
+                metadata[event.step_key] = failure.metadata
+                reason = failure.description
+        metadata["run"] = result.run_id
+        return result.success, metadata, reason
 
 
 def launch(arguments: dict[str, Any]) -> None:
