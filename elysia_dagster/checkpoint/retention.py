@@ -58,14 +58,17 @@ def drop_run(database: Database, run_id: str, host: Host) -> tuple[int, int] | N
 
 
 def drop_tombstones(database: Database) -> int:
-    """Removes ``absent`` rows that no older run can write any more: none is unfinished, none has failed lines."""
+    """Removes ``absent`` rows that no older run can write any more: none is unfinished, none has failed lines.
+
+    Nor has the run that removed the document: a failed folder line of its own would come after its later lines.
+    """
     older = (
         exists()
         .where(
             sync_runs.c.store == collections.c.store,
             sync_runs.c.collection_name == collections.c.name,
             collections.c.collection_id == documents.c.collection_id,
-            sync_runs.c.sequence < documents.c.version_sequence,
+            sync_runs.c.sequence <= documents.c.version_sequence,
             or_(
                 sync_runs.c.status == RunStatus.RUNNING.value,
                 and_(sync_runs.c.status == RunStatus.FAILED.value, sync_runs.c.error_count > 0),

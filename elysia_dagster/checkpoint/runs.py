@@ -201,13 +201,15 @@ def request_retry(
 
     ``lines`` names lines, whatever their kind and count; else every line with fewer than ``max_retries`` retries
     (None: any number), those of kind ``permanent`` only where asked for. ``host`` None says that the caller holds the
-    lease. Returns how many lines. Raises ``UsageError`` where another unfinished run of the same identity stands in
-    the way, ``RepositoriesHeld`` where another process works on the run.
+    lease. Returns how many lines wait now, those included that an earlier retry has asked for and a killed process has
+    not settled. Raises ``UsageError``, and asks for nothing, where one of ``lines`` is not a failed line or another
+    unfinished run of the same identity stands in the way; ``RepositoriesHeld`` where another process works on the run.
     """
-    condition = [failed_lines.c.run_id == run.run_id, failed_lines.c.pending.is_(False)]
+    named = [failed_lines.c.run_id == run.run_id]
     if lines:
-        condition.append(failed_lines.c.line_number.in_(list(lines)))
-    else:
+        named.append(failed_lines.c.line_number.in_(list(lines)))
+    condition = list(named)
+    if not lines:
         if max_retries is not None:
             condition.append(failed_lines.c.retry_count < max_retries)
         if not permanent:
@@ -228,7 +230,16 @@ def request_retry(
             raise RepositoriesHeld(
                 f"Run {run.run_id} is held by {holder} since {current.lease_since}.", next_step="Wait for it."
             )
-        asked = connection.execute(update(failed_lines).where(*condition).values(pending=True)).rowcount
+        connection.execute(update(failed_lines).where(*condition).values(pending=True))
+        asked = connection.execute(
+            select(func.count()).select_from(failed_lines).where(*named, failed_lines.c.pending.is_(True))
+        ).scalar_one()
+        if lines and asked != len(set(lines)):
+            raise UsageError(
+                f"Of the lines {', '.join(map(str, lines))} only {asked} are failed lines of run {run.run_id}.",
+                next_step=f"See: elysiactl index status --failed --run-id {run.run_id}",
+                run_id=run.run_id,
+            )
         if asked and current.status is not RunStatus.RUNNING:
             other = connection.execute(
                 select(sync_runs.c.run_id).where(
@@ -246,7 +257,7 @@ def request_retry(
                 .where(sync_runs.c.run_id == run.run_id)
                 .values(status=RunStatus.RUNNING.value, completed_at=None, attempt=current.attempt + 1)
             )
-    return asked
+    return int(asked)
 
 
 def finish_run(database: Database, lease: Lease) -> RunRecord:

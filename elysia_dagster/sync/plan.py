@@ -81,11 +81,18 @@ def _plan_retried_lines(work: Work) -> None:
     """
     path = work.folder / RETRY_PLAN_NAME
     pending = lines.pending_lines(work.engine.database, work.run.run_id)
+    if not pending:
+        return
     with RunPlan(work.folder) as plan:
-        missing = pending - plan.planned_lines() if pending else frozenset()
-    if missing:
+        is_missing = bool(pending - plan.planned_lines())
+    if is_missing:
+        # what a killed process has left to settle would be overwritten
+        settle_unsent(work, work.folder / UNSENT_NAME)
         path.unlink(missing_ok=True)
-        _make_plan(work, path, only=frozenset(missing))
+        with RunPlan(work.folder) as plan:  # without the plan of an earlier retry, whose lines are planned anew too
+            pending = lines.pending_lines(work.engine.database, work.run.run_id) - plan.planned_lines()
+        if pending:
+            _make_plan(work, path, only=pending)
 
 
 def _make_plan(work: Work, path: Path, only: frozenset[int] | None = None) -> None:

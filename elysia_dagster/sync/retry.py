@@ -38,9 +38,4 @@ def retry_run(
         due_only=due_only,
     )
     engine.faults("retry-asked")
-    if lines and asked != len(set(lines)):
-        raise UsageError(
-            f"Of the lines {', '.join(map(str, lines))} only {asked} are failed lines of run {run_id}.",
-            next_step=f"See: elysiactl index status --failed --run-id {run_id}",
-        )
     return manifest_of(runs.load_run(engine.database, run_id), resumed=True) if asked else None
