@@ -1,8 +1,8 @@
 """Three repositories and three changesets of them: one that is there, one that is killed, and one that comes after it.
 
 Between them they hold what a changeset can: adds, modifies, deletes, a rename, a document that shrinks from ten chunks
-to two and one that grows, one named twice, unchanged and skipped ones, a folder with more files than a batch, lines that
-cannot be read or applied, blank lines and changeset records.
+to two and one that grows, one named twice, unchanged and skipped ones, a folder with more files than a batch, lines
+that cannot be read or applied, blank lines and changeset records.
 """
 
 import base64
