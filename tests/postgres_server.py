@@ -34,7 +34,20 @@ def running_server() -> Iterator[str]:
         if user is not None:
             shutil.chown(folder, user)
         data = folder / "data"
-        initdb = ["initdb", "-D", data, "-U", "test", "--auth=trust", "-E", "UTF8", "--no-locale", "--no-sync"]
+        # an order of people, not of bytes, as most servers have it
+        initdb = [
+            "initdb",
+            "-D",
+            data,
+            "-U",
+            "test",
+            "--auth=trust",
+            "--locale-provider=icu",
+            "--icu-locale=en-US",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        ]
         subprocess.run(initdb, check=True, capture_output=True, cwd=folder, user=user)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

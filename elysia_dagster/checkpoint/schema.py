@@ -121,7 +121,8 @@ documents = Table(
     metadata,
     Column("collection_id", Integer, ForeignKey("collections.collection_id"), nullable=False),
     Column("repository", Text, nullable=False),
-    Column("path", Text, nullable=False),
+    # in the order of its bytes: what lies below a folder is a range
+    Column("path", Text().with_variant(Text(collation="C"), "postgresql"), nullable=False),
     Column("state", Text, nullable=False),
     # the version: the newest change that has moved this row
     Column("version_sequence", Integer, nullable=False),

@@ -71,7 +71,7 @@ def _create_ledger() -> None:
         "documents",
         _collection(),
         sa.Column("repository", sa.Text, nullable=False),
-        sa.Column("path", sa.Text, nullable=False),
+        sa.Column("path", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("state", sa.Text, nullable=False),
         sa.Column("version_sequence", sa.Integer, nullable=False),
         sa.Column("version_line", sa.Integer, nullable=False),
