@@ -87,12 +87,10 @@ def _plan_retried_lines(work: Work) -> None:
         is_missing = bool(pending - plan.planned_lines())
     if is_missing:
         # what a killed process has left to settle would be overwritten
-        settle_unsent(work, work.folder / UNSENT_NAME)
+        settle_unsent(work, work.folder / UNSENT_NAME, leave=pending)
         path.unlink(missing_ok=True)
         with RunPlan(work.folder) as plan:  # without the plan of an earlier retry, whose lines are planned anew too
-            pending = lines.pending_lines(work.engine.database, work.run.run_id) - plan.planned_lines()
-        if pending:
-            _make_plan(work, path, only=pending)
+            _make_plan(work, path, only=pending - plan.planned_lines())
 
 
 def _make_plan(work: Work, path: Path, only: frozenset[int] | None = None) -> None:

@@ -146,8 +146,8 @@ def iterate_unsent(folder: Path) -> Iterator[dict[str, Any]]:
             yield from map(orjson.loads, file)
 
 
-def settle_unsent(work: Work, path: Path) -> None:
-    """Settles the lines of the file that are not settled yet, in slices; removes the file at the end.
+def settle_unsent(work: Work, path: Path, *, leave: frozenset[int] = frozenset()) -> None:
+    """Settles the lines of the file that are not settled yet, but ``leave``, in slices; removes the file at the end.
 
     Raises ``LeaseLost``, ``Interrupted``.
     """
@@ -156,7 +156,8 @@ def settle_unsent(work: Work, path: Path) -> None:
     database = work.engine.database
     settled = lines.settled_lines_bitmap(database, work.run.run_id, work.run.total_lines)
     with open(path, "rb") as file:
-        rest = (fields for fields in map(orjson.loads, file) if not settled[fields["line"]])
+        every = map(orjson.loads, file)
+        rest = (fields for fields in every if not settled[fields["line"]] and fields["line"] not in leave)
         while slice_ := list(islice(rest, _SLICE_LINES)):
             work.pause_point()
             with database.write() as connection:
