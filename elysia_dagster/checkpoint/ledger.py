@@ -79,21 +79,23 @@ _FETCH_SQLITE = select(documents).where(
 )
 
 
+_STATES = {state.value: state for state in DocumentState}
+
+
 def _document(row: Row[Any]) -> DocumentRow:
-    _, repository, path, state, sequence, line, content_hash, write_hash, chunker, chunks, max_chunks, outcome = tuple(
-        row
-    )
+    values: Sequence[Any] = row
+    _, repository, path, state, sequence, line, content_hash, write_hash, chunker, chunks, max_chunks, outcome = values
     return DocumentRow(
-        repository=repository,
-        path=path,
-        state=DocumentState(state),
-        version=(sequence, line),
-        content_hash=content_hash,
-        write_hash=write_hash,
-        chunker=chunker,
-        chunks=chunks,
-        max_chunks=max_chunks,
-        outcome=outcome,
+        repository,
+        path,
+        _STATES[state],
+        (sequence, line),
+        content_hash,
+        write_hash,
+        chunker,
+        chunks,
+        max_chunks,
+        outcome,
     )
 
 
@@ -346,7 +348,7 @@ def unsettled_documents(database: Database, collection_id: int, limit: int = 100
 
 
 def clear_suspicion(database: Database, lease: Lease, rows: Sequence[DocumentRow]) -> None:
-    """Suspects that were compared with the store and found to be what the ledger says are present again."""
+    """Suspects that were compared with the store and found to be what the ledger says are present, or absent, again."""
     with database.write() as connection:
         check_token(connection, lease)
         for row in rows:
@@ -360,7 +362,9 @@ def clear_suspicion(database: Database, lease: Lease, rows: Sequence[DocumentRow
                     documents.c.version_sequence == row.version[0],
                     documents.c.version_line == row.version[1],
                 )
-                .values(state=DocumentState.PRESENT.value, max_chunks=row.chunks)
+                .values(
+                    state=(DocumentState.PRESENT if row.chunks else DocumentState.ABSENT).value, max_chunks=row.chunks
+                )
             )
 
 

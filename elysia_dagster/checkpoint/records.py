@@ -1,7 +1,11 @@
-"""The rows of the checkpoint as the rest of the project sees them."""
+"""The rows of the checkpoint as the rest of the project sees them.
+
+Those that are made for every line are named tuples: made in half the time of a frozen dataclass or less.
+"""
 
 import json
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import RowMapping
 
@@ -86,8 +90,7 @@ class CollectionRecord:
     chunker: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DocumentRow:
+class DocumentRow(NamedTuple):
     """A row of the ledger. ``version`` is (sequence of the run, line)."""
 
     repository: str
@@ -102,8 +105,7 @@ class DocumentRow:
     outcome: str | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Intent:
+class Intent(NamedTuple):
     """What one change is about to do to the store: at most ``chunks`` chunks will exist for the document."""
 
     repository: str
@@ -113,8 +115,7 @@ class Intent:
     chunks: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What became of one document. Where nothing is written, the row must still say what was found: ``state`` and
     ``content_hash``."""
 
@@ -131,8 +132,7 @@ class Settlement:
     max_chunks: int = 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CompletedLine:
+class CompletedLine(NamedTuple):
     """A line that is completed; ``detail`` says why it was skipped, or what else is worth knowing."""
 
     line: int

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,11 +22,11 @@ class Action(Enum):
     FAIL = "fail"  # it cannot be applied
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PreparedChange:
+class PreparedChange(NamedTuple):
     """A change whose content has been looked at. ``rows`` are its chunks' places in the batch's vectors.
 
     ``reason`` says why a document is skipped or failed; ``modified_at`` is in seconds since the epoch.
+    A tuple, since one is made for every line.
     """
 
     planned: PlannedChange

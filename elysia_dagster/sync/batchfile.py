@@ -1,7 +1,6 @@
 """``batch-<n>.arrow``: an embedded batch on disk, so that an embedding that was paid for is never paid again."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +51,8 @@ def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str)
 def _header(batch: EmbeddedBatch, model_id: str, chunker: str) -> bytes:
     changes: list[dict[str, Any]] = []
     for change in batch.changes:
-        fields = {name: value for name, value in asdict(change).items() if name != "chunks"}
+        fields = {name: value for name, value in change._asdict().items() if name != "chunks"}
+        fields["planned"] = change.planned._asdict()
         fields["action"] = change.action.value
         fields["outcome"] = change.outcome.value if change.outcome else None
         fields["planned"]["kind"] = int(change.planned.kind)

@@ -217,7 +217,7 @@ class BatchMaker:
         row = 0
         for change in prepared:
             end = row + len(change.chunks)
-            changes.append(replace(change, rows=(row, end)) if change.chunks else change)
+            changes.append(change._replace(rows=(row, end)) if change.chunks else change)
             row = end
         return tuple(changes), vectors
 
@@ -240,7 +240,7 @@ class BatchMaker:
                     )
                 )
                 continue
-            changes.append(replace(change, rows=(row, row + len(vectors))))
+            changes.append(change._replace(rows=(row, row + len(vectors))))
             row += len(vectors)
             found.append(vectors)
         return tuple(changes), np.concatenate(found)

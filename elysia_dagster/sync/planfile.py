@@ -6,9 +6,8 @@ the names that the file's metadata lists), ``path``, ``kind`` (``ChangeKind``), 
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -44,9 +43,11 @@ SCHEMA = pa.schema(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PlannedChange:
-    """One change of the plan; ``is_last`` of its line, ``is_single`` where the line asks for nothing else."""
+class PlannedChange(NamedTuple):
+    """One change of the plan; ``is_last`` of its line, ``is_single`` where the line asks for nothing else.
+
+    A tuple, since one is made for every line.
+    """
 
     line: int
     offset: int
