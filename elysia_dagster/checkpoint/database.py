@@ -1,7 +1,8 @@
 """Opening the checkpoint database: connection settings, upgrades, and the two kinds of transaction.
 
 SQLite by default (WAL, ``synchronous=NORMAL``: a power loss may take the last transactions, never the database's shape;
-every write in ``BEGIN IMMEDIATE``, so that a transaction never has to be upgraded half way), PostgreSQL by URL.
+every write in ``BEGIN IMMEDIATE``, so that a transaction never has to be upgraded half way), PostgreSQL by URL. There
+too one writer at a time: a transition looks before it writes, and what it saw must still be so.
 """
 
 import os
@@ -21,12 +22,17 @@ HEAD_REVISION = "0002"
 """The migration that this program's schema stands at; a test compares it with the migrations folder."""
 
 
+_WRITER_LOCK = 0x656C7973
+"""The advisory lock of a PostgreSQL database that every write transaction holds."""
+
+
 class Database:
     """An open checkpoint database. Safe to share between threads, not between processes."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, timeout_s: float) -> None:
         self.engine = engine
         self.name = name
+        self._timeout_s = timeout_s
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -35,6 +41,11 @@ class Database:
         Raises ``ResourceExhausted`` (disk full) and ``TransientError`` (another writer held it past the time-out).
         """
         with self._translated(), self.engine.connect().execution_options(write=True) as connection, connection.begin():
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(
+                    f"SELECT set_config('lock_timeout', '{int(self._timeout_s * 1000)}', true), "
+                    f"pg_advisory_xact_lock({_WRITER_LOCK})"
+                )
             yield connection
 
     @contextmanager
@@ -69,7 +80,7 @@ def translate(error: DBAPIError, name: str) -> Exception:
             f"The checkpoint database {name} cannot grow: {said}.",
             next_step="Free some disk space, then give the same command again.",
         )
-    if "database is locked" in said or "database table is locked" in said:
+    if "database is locked" in said or "database table is locked" in said or "lock timeout" in said:
         return TransientError(
             f"The checkpoint database {name} was held by another writer for too long.",
             next_step="Give the same command again, or raise ELYSIACTL_SQLITE_TIMEOUT.",
@@ -107,7 +118,7 @@ def open_database(target: Path | str, *, timeout_s: float = 30.0) -> Database:
                 "pip install 'elysia_dagster[postgres]').",
             ) from error
         name = make_url(target).render_as_string(hide_password=True)
-    database = Database(engine, name)
+    database = Database(engine, name, timeout_s)
     try:
         _upgrade(database)
     except BaseException:
