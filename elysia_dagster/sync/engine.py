@@ -195,6 +195,13 @@ class Work:
         """The run's embedder."""
         return self.engine.embedder(self.run.options.embedder if self.run.options else "")
 
+    def check_incarnation(self) -> None:
+        """Raises ``CollectionMismatch`` where the collection was dropped, or made anew, since the run was taken."""
+        assert self.collection is not None
+        there = self.store.describe(self.collection.name)
+        if there is None or there.incarnation != self.collection.incarnation:
+            raise dropped(self.collection.name, self.store.url)
+
     def pause_point(self) -> None:
         """Between two batches: raises where the lease is lost or somebody asked this process to stop."""
         self.heartbeat.check()
@@ -223,7 +230,11 @@ def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:
     embedder = engine.embedder(run.options.embedder)
     embedder.check()
     known = collections.find_collection(engine.database, run.store, run.collection_name)
+    # asked in this order, since another process registers a collection, then creates it, then writes into it
+    holds = known is not None and collections.holds_documents(engine.database, known.collection_id)
     there = store.describe(run.collection_name)
+    if known is None and there is not None:
+        known = collections.find_collection(engine.database, run.store, run.collection_name)
     if known is None and there is not None:
         raise CollectionMismatch(
             f"Collection {run.collection_name} in {run.store} was not made by this checkpoint.",
@@ -249,7 +260,7 @@ def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:
             next_step="Use the embedder it began with, or another --collection.",
         )
     if there is None and not run.dry_run:
-        if collections.holds_documents(engine.database, known.collection_id):
+        if holds:
             raise dropped(known.name, run.store)
         there = store.create_collection(
             known.name, incarnation=known.incarnation, model_id=known.model, dimensions=known.dimensions

@@ -55,6 +55,7 @@ def finalize_run(work: Work) -> SyncReport:
     objects = None
     if work.collection is not None and not work.run.dry_run:
         work.engine.faults("before-finalize")
+        work.check_incarnation()  # a batch of unchanged documents asks the store nothing
         _verify_suspects(work)
         work.engine.faults("suspects-verified")
         with RunPlan(work.folder) as plan:
@@ -122,7 +123,7 @@ def _verify_suspects(work: Work) -> None:
     assert work.collection is not None
     cleared: list[DocumentRow] = []
     for row in ledger.unsettled_documents(work.engine.database, work.collection.collection_id):
-        if row.state is not DocumentState.SUSPECT or row.write_hash is None:
+        if row.state is not DocumentState.SUSPECT or (row.chunks and row.write_hash is None):
             continue
         ids = [
             object_id(work.collection.name, row.repository, row.path, index)
@@ -132,7 +133,7 @@ def _verify_suspects(work: Work) -> None:
         hashes = [held.get(each) for each in ids]
         wanted = [each for each in hashes[: row.chunks] if each is not None]
         is_whole = len(wanted) == row.chunks and not any(hashes[row.chunks :])
-        if is_whole and document_write_hash(wanted) == row.write_hash:
+        if is_whole and (not wanted or document_write_hash(wanted) == row.write_hash):
             cleared.append(row)
     if cleared:
         ledger.clear_suspicion(work.engine.database, work.lease, cleared)

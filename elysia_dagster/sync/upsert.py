@@ -15,7 +15,7 @@ from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
 from elysia_dagster.sync.batchfile import batch_path
 from elysia_dagster.sync.chunk import CHUNKER_ID
-from elysia_dagster.sync.engine import Work, dropped
+from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.languages import extension_of, language_of
 from elysia_dagster.sync.linetracker import LineTracker
 from elysia_dagster.sync.planfile import PlannedChange
@@ -97,7 +97,7 @@ class BatchUpserter:
             self._intend_renamed_away(batch, sending, removals)
             self._remove(batch, sending, removals)
             if sending.most:
-                self._check_incarnation()
+                self._work.check_incarnation()
             report = self._settle(batch, sending, began)
         except LeaseLost:
             if sending.most:
@@ -243,11 +243,6 @@ class BatchUpserter:
             self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
             self._work.store.delete_objects(self._collection.name, leftover)
         self._faults("removed")
-
-    def _check_incarnation(self) -> None:
-        there = self._work.store.describe(self._collection.name)
-        if there is None or there.incarnation != self._collection.incarnation:
-            raise dropped(self._collection.name, self._work.store.url)
 
     def _settle(self, batch: EmbeddedBatch, sending: _Sending, began: float) -> BatchReport:
         settlements: list[Settlement] = []
