@@ -80,5 +80,6 @@ def interpose(engine: Engine) -> tuple[InterposedStore, InterposedEmbedder]:
     store = InterposedStore(open_store(f"lancedb:{engine.state_folder / 'vectors'}"))
     embedder = InterposedEmbedder()
     engine.open_store = lambda _url: store  # type: ignore[assignment]
+    engine._stores.clear()
     engine._embedders["hashing"] = embedder
     return store, embedder

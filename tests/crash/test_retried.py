@@ -1,8 +1,8 @@
 """Failed lines again: what has come is indexed, what has not is charged once more, and nothing else is touched."""
 
 import pytest
-from crash.oracle import Oracle, assert_everything
 from crash.scenario import folder, inline, on_disk, record, text_of, unreadable
+from crash.within import apply, assert_applied
 from sync_world import World
 
 from elysia_dagster.errors import UsageError
@@ -18,14 +18,6 @@ FILES = {"a.py": text_of("a"), "b.py": text_of("b", 2)}
 def retry_counts(world: World) -> dict[int, int]:
     """Retries of every failed line."""
     return dict(world.query("SELECT line_number, retry_count FROM failed_lines"))
-
-
-def assert_applied(world: World, *changesets: tuple[object, ...]) -> None:
-    """The whole state is what these changesets make of it."""
-    oracle = Oracle()
-    for lines in changesets:
-        oracle.apply(lines)  # type: ignore[arg-type]
-    assert_everything(world.state, oracle)
 
 
 def test_a_file_that_has_come(world: World) -> None:
@@ -57,7 +49,7 @@ def test_lines_that_failed_while_they_were_planned(world: World) -> None:
     """A folder that was not there, twice: the second retry keeps the first one's plan."""
     (world.root / "repo").mkdir()
     lines = (folder("repo", "one", {}), folder("repo", "two", {}), inline(OTHER, MORE))
-    run = world.sync(*(line.raw for line in lines), batch_size=1)
+    run = apply(world, lines, batch_size=1)
     assert sorted(retry_counts(world)) == [1, 2]
     world.write("repo/one/a.py", FILES["a.py"])
     unreadable_file = world.write("repo/one/b.py", FILES["b.py"] + "x" * 11_000_000)
@@ -100,7 +92,7 @@ def test_only_the_lines_that_are_named(world: World) -> None:
 
 def test_permanent_failures_wait_to_be_asked_for(world: World) -> None:
     lines = (unreadable(b'{"path": 7}'), inline(OTHER, MORE))
-    run = world.sync(*(line.raw for line in lines))
+    run = apply(world, lines)
     assert world.retry(run.run_id).attempt == 1
     assert world.retry(run.run_id, permanent=True).attempt == 2
     assert retry_counts(world) == {1: 1}
@@ -120,7 +112,7 @@ def test_what_a_killed_process_left_unsettled_outlives_a_retry(world: World, mon
 
     world.engine.faults = stop
     with pytest.raises(KeyboardInterrupt):
-        world.sync(*(line.raw for line in lines))
+        apply(world, lines)
     world.engine.faults = lambda _point: None
     assert world.query("SELECT processed_lines FROM sync_runs") == [(2,)]
     world.write("repo/one/a.py", FILES["a.py"])

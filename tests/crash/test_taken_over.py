@@ -1,0 +1,130 @@
+"""Paused past the lease, overtaken by another host, then awake again: refused, suspected, and true after the next run."""
+
+import lancedb
+import pytest
+from crash.interposed import interpose
+from crash.oracle import COLLECTION, Line
+from crash.scenario import delete, inline, text_of
+from crash.within import apply, assert_applied, expire_leases, resume, run_ids
+from sync_world import World
+
+from elysia_dagster.checkpoint.owner import Host
+from elysia_dagster.errors import LeaseLost, RepositoriesHeld
+from elysia_dagster.sync.engine import Engine
+
+DOCUMENT, OTHER, ELSEWHERE = ("repo", "doc.py"), ("repo", "other.py"), ("elsewhere", "doc.py")
+OLD, NEW = text_of("old", 5), text_of("new", 2)
+
+
+def host(name: str) -> Host:
+    """Another machine that shares the checkpoint."""
+    return Host(name=name, boot_id=f"boot of {name}", pid_namespace="pid:[1]")
+
+
+def states(world: World) -> dict[str, str]:
+    """State by path of the documents in ``repo``."""
+    return dict(world.query("SELECT path, state FROM documents WHERE repository = 'repo'"))
+
+
+@pytest.fixture
+def paused(world: World) -> Engine:
+    """The engine of a process on another host."""
+    return world.open_engine(parts={"host": host("first")})
+
+
+@pytest.fixture
+def overtaking(world: World) -> Engine:
+    """The engine of the process that takes over."""
+    return world.open_engine(parts={"host": host("second")})
+
+
+BASE = (inline(DOCUMENT, text_of("base", 3)), inline(OTHER, text_of("other")), inline(ELSEWHERE, text_of("elsewhere")))
+OLDER = (inline(DOCUMENT, OLD), delete(OTHER))
+
+
+def wake_after(world: World, paused: Engine, meanwhile: "object") -> None:
+    """Applies ``OLDER``; right before its objects are sent the process is paused, its lease ends, and ``meanwhile``
+    happens."""
+    store, _ = interpose(paused)
+
+    def pause(name: str) -> None:
+        if name == "upsert":
+            store.before = lambda _name: None
+            expire_leases(world)
+            meanwhile()  # type: ignore[operator]
+
+    store.before = pause
+    manifest = world.begin(*(line.raw for line in OLDER), engine=paused)
+    with pytest.raises(LeaseLost, match="taken over by another process"):
+        world.finish(manifest, paused)
+
+
+def test_the_run_itself_is_taken_over(world: World, paused: Engine, overtaking: Engine) -> None:
+    """The same objects are written twice; the next run, of another repository, sees that all is well."""
+    apply(world, BASE)
+    wake_after(world, paused, lambda: resume(world, run_ids(world)[-1], overtaking))
+    assert set(states(world).values()) == {"suspect"}
+    third = (inline(ELSEWHERE, text_of("third")),)
+    apply(world, third)
+    assert_applied(world, BASE, OLDER, third)
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        pytest.param((inline(DOCUMENT, NEW), inline(OTHER, text_of("other"))), id="written"),
+        pytest.param((delete(DOCUMENT), inline(OTHER, text_of("other"))), id="removed"),
+    ],
+)
+def test_a_newer_run_overtakes(world: World, paused: Engine, overtaking: Engine, newer: tuple[Line, ...]) -> None:
+    """The late objects stand over newer ones. Nobody calls that settled, and what names the document next mends it,
+    even where it brings the very bytes that the ledger knew."""
+    apply(world, BASE)
+
+    def overtake() -> None:
+        apply(world, newer, overtaking)
+
+    wake_after(world, paused, overtake)
+    assert states(world)["doc.py"] == "suspect"
+    world.sync(inline(ELSEWHERE, text_of("third")).raw)
+    assert states(world)["doc.py"] == "suspect", "what is wrong was taken for right"
+    apply(world, [OLDER[1]])
+    assert not all(check.passed for check in world.report.checks), "the report says nothing of it"
+    world.resume(run_ids(world)[1])
+    apply(world, newer)
+    assert_applied(world, BASE, OLDER, newer, [inline(ELSEWHERE, text_of("third"))], [OLDER[1]], newer)
+
+
+def test_what_nothing_came_of_is_cleared(world: World, paused: Engine, overtaking: Engine) -> None:
+    """Overtaken by a run that removes the document, and dead before its objects were sent: the next run sees that the
+    store holds nothing of it."""
+    apply(world, BASE)
+    wake_after(
+        world,
+        paused,
+        lambda: apply(world, [delete(DOCUMENT)], overtaking),
+    )
+    table = lancedb.connect(world.state / "vectors").open_table(COLLECTION)
+    table.delete("relative_path = 'doc.py' AND repository = 'repo'")
+    world.resume(run_ids(world)[1])
+    third = (inline(ELSEWHERE, text_of("third")),)
+    apply(world, third)
+    assert_applied(world, BASE, OLDER, (delete(DOCUMENT),), third)
+
+
+def test_a_living_lease_of_another_host_is_waited_for(world: World, paused: Engine, overtaking: Engine) -> None:
+    store, _ = interpose(paused)
+    refused = []
+
+    def try_to_take(name: str) -> None:
+        if name == "upsert":
+            store.before = lambda _name: None
+            with pytest.raises(RepositoriesHeld, match="held by .*on first") as error:
+                apply(world, [inline(DOCUMENT, NEW)], overtaking)
+            refused.append(error.value.exit_code)
+
+    store.before = try_to_take
+    apply(world, BASE, paused)
+    assert refused == [4]
+    world.resume(run_ids(world)[1])
+    assert_applied(world, BASE, (inline(DOCUMENT, NEW),))

@@ -1,0 +1,44 @@
+"""Short ways of the tests that need no process to be killed: they play in a ``World``, within this one."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+
+from crash.oracle import Line, Oracle, assert_everything
+from sync_world import World
+
+from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.settings import DATABASE_NAME
+from elysia_dagster.sync.engine import Engine
+from elysia_dagster.sync.read import resume_run
+
+
+def run_ids(world: World) -> list[str]:
+    """All runs, oldest first."""
+    return [row[0] for row in world.query("SELECT run_id FROM sync_runs ORDER BY sequence")]
+
+
+def apply(world: World, lines: Sequence[Line], engine: Engine | None = None, **options: object) -> RunRecord:
+    """Syncs a changeset of the model's lines."""
+    return world.finish(world.begin(*(line.raw for line in lines), engine=engine, **options), engine)
+
+
+def resume(world: World, run_id: str, engine: Engine | None = None) -> RunRecord:
+    """Goes on with a run by any engine."""
+    return world.finish(resume_run(engine or world.engine, run_id), engine)
+
+
+def expire_leases(world: World) -> None:
+    """As if the owners had been silent for long."""
+    with closing(sqlite3.connect(world.state / DATABASE_NAME)) as connection, connection:
+        connection.execute(
+            "UPDATE sync_runs SET lease_expires_at = '2000-01-01T00:00:00.000000+00:00' WHERE lease_owner NOTNULL"
+        )
+
+
+def assert_applied(world: World, *changesets: Sequence[Line]) -> None:
+    """The whole state is what these changesets make of it."""
+    oracle = Oracle()
+    for lines in changesets:
+        oracle.apply(lines)
+    assert_everything(world.state, oracle)
