@@ -90,6 +90,11 @@ def translate(error: DBAPIError, name: str) -> Exception:
             f"The checkpoint database {name} cannot be opened for writing: {said}.",
             next_step="Check the folder's owner and mode, or set ELYSIACTL_CHECKPOINT_DB_DIR.",
         )
+    if "file is not a database" in said or "disk image is malformed" in said:
+        return CheckpointError(
+            f"The checkpoint database {name} cannot be read: {said}.",
+            next_step="Put back a copy of it, or set ELYSIACTL_CHECKPOINT_DB_DIR to another state.",
+        )
     if error.connection_invalidated or "connection failed" in said or "could not connect" in said:
         return TransientError(
             f"The checkpoint database {name} does not answer.", next_step="Start it, then give the same command again."
