@@ -121,10 +121,10 @@ class Engine:
             label=label,
             seconds=seconds,
         )
-        self.faults("lease-taken")
-        remove_parts(self.run_folder(run_id))
         park = keeper is not None
         try:
+            self.faults("lease-taken")
+            remove_parts(self.run_folder(run_id))
             with Heartbeat(self.database, lease) as heartbeat, _rare_collections():
                 yield Work(
                     engine=self,
