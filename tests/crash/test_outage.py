@@ -1,4 +1,4 @@
-"""The store or the embedder is down, or refuses one object, or is not the one it was: who is charged, and what remains."""
+"""The store or the embedder is down, refuses one object, or is not what it was: who is charged, and what remains."""
 
 import lancedb
 import pyarrow as pa
@@ -121,7 +121,7 @@ def drop(world: World, *, made_anew: bool) -> None:
 def test_the_collection_is_dropped_before_a_run(world: World, made_anew: bool) -> None:
     world.sync(*RAW)
     drop(world, made_anew=made_anew)
-    with pytest.raises(CollectionMismatch, match="dropped or made anew.*elysiactl index forget") as error:
+    with pytest.raises(CollectionMismatch, match=r"dropped or made anew.*elysiactl index forget") as error:
         world.sync(inline(("alpha", "new.py"), text_of("new")).raw)
     assert error.value.exit_code == 2
 

@@ -1,4 +1,4 @@
-"""Paused past the lease, overtaken by another host, then awake again: refused, suspected, and true after the next run."""
+"""Paused past the lease, overtaken by another host, awake again: refused, suspected, and true after the next run."""
 
 import lancedb
 import pytest
@@ -119,7 +119,7 @@ def test_a_living_lease_of_another_host_is_waited_for(world: World, paused: Engi
     def try_to_take(name: str) -> None:
         if name == "upsert":
             store.before = lambda _name: None
-            with pytest.raises(RepositoriesHeld, match="held by .*on first") as error:
+            with pytest.raises(RepositoriesHeld, match=r"held by .*on first") as error:
                 apply(world, [inline(DOCUMENT, NEW)], overtaking)
             refused.append(error.value.exit_code)
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 from crash.oracle import Line, Oracle, assert_everything
 from sync_world import World
@@ -42,3 +43,29 @@ def assert_applied(world: World, *changesets: Sequence[Line]) -> None:
     for lines in changesets:
         oracle.apply(lines)
     assert_everything(world.state, oracle)
+
+
+class Stopped(BaseException):
+    """Ends a run at a fault point, within this process."""
+
+
+def stop_at(world: World, point: str, passing: int = 1) -> None:
+    """The engine ends at a point, until ``go_on``."""
+    passed = []
+
+    def at(name: str) -> None:
+        passed.append(name)
+        if name == point and passed.count(point) == passing:
+            raise Stopped
+
+    world.engine.faults = at
+
+
+def go_on(world: World) -> None:
+    """The engine passes every point."""
+    world.engine.faults = lambda _point: None
+
+
+def contents(place: Path) -> dict[str, bytes]:
+    """Every file below a folder, byte for byte."""
+    return {str(each.relative_to(place)): each.read_bytes() for each in place.rglob("*") if each.is_file()}
