@@ -123,5 +123,6 @@ def give_back_space(database: Database) -> None:
     """Shrinks the file of a SQLite database; a server does so by itself."""
     if database.engine.dialect.name == "sqlite":
         with database.without_transaction() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
             connection.exec_driver_sql("VACUUM")
+            # the smaller database is in the write-ahead log until it is copied back
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
