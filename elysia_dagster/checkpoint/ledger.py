@@ -219,11 +219,12 @@ _SETTLE_NAMES = (
     "b_line",
     "b_state",
     "b_content_hash",
+    "b_outcome",
+    # what an unchanged document keeps
     "b_write_hash",
     "b_chunker",
     "b_chunks",
     "b_max_chunks",
-    "b_outcome",
 )
 
 
@@ -281,7 +282,7 @@ def _settle_unchanged(_dialect: str, of: Of) -> Executable:
 
 
 _SETTLE_WRITTEN = BulkStatement(_SETTLE_NAMES, _settle_written)
-_SETTLE_UNCHANGED = BulkStatement(_SETTLE_NAMES, _settle_unchanged)
+_SETTLE_UNCHANGED = BulkStatement(_SETTLE_NAMES[:8], _settle_unchanged)
 
 
 def _values(lease: Lease, each: Settlement) -> tuple[Any, ...]:
@@ -293,11 +294,8 @@ def _values(lease: Lease, each: Settlement) -> tuple[Any, ...]:
         each.line,
         each.state.value,
         each.content_hash,
-        each.write_hash,
-        each.chunker,
-        each.chunks,
-        each.max_chunks,
         each.outcome.value,
+        *((each.write_hash, each.chunker, each.chunks, each.max_chunks) if each.is_written else ()),
     )
 
 

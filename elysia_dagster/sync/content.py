@@ -111,9 +111,8 @@ def check_types(record: Mapping[str, Any], path: str) -> None:
 
 def wrong_type(record: Mapping[str, Any]) -> str | None:
     """The first field that tells of a document's content and is not of its type, or None."""
-    for field, (kind, _) in _TYPES.items():
-        value = record.get(field)
-        if value is not None and type(value) is not kind:
+    for field, value in record.items():
+        if value is not None and field in _TYPES and type(value) is not _TYPES[field][0]:
             return field
     return None
 
@@ -159,8 +158,10 @@ def _trusted_text(record: Mapping[str, Any]) -> bytes | None:
 
 
 def _looks_like_summary(text: str) -> bool:
+    if not text.startswith("File: "):
+        return False
     head = text[:2_000]
-    return head.startswith("File: ") and "\nType: " in head and "\nSize: " in head
+    return "\nType: " in head and "\nSize: " in head
 
 
 def _refuse_link(folder: ConfinedFolder, path: str) -> None:
