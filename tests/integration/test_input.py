@@ -43,7 +43,11 @@ def test_files_and_standard_input_packed_or_not(packing: str, way: str, world: W
     assert world.held() == {"repo/a.py": sha256("a = 1\n"), "repo/b.py": sha256("b = 1\n")}
 
 
-@pytest.mark.parametrize("data", [b"", gzip.compress(b""), b"\n\n\r\n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", gzip.compress(b"", mtime=0), b"\n\n\r\n", b"\xef\xbb\xbf"],
+    ids=["nothing", "empty gzip", "blank lines", "byte order mark"],
+)
 def test_an_input_without_a_change_is_completed(data: bytes, world: World) -> None:
     run = world.finish(sync(world.engine, world.request(None), io.BytesIO(data)))
     assert run.status is RunStatus.COMPLETED

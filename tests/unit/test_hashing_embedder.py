@@ -145,7 +145,9 @@ def test_the_model_id_follows_the_words_of_the_table_and_not_its_compression() -
 
 
 @pytest.mark.parametrize(
-    "broken", [b"", b"idf-v1", gzip.compress(b"idf-v9 documents=1 source=x\n"), gzip.compress(b"")]
+    "broken",
+    [b"", b"idf-v1", gzip.compress(b"idf-v9 documents=1 source=x\n"), gzip.compress(b"")],
+    ids=["empty", "not packed", "another version", "packed emptiness"],
 )
 def test_a_table_that_is_none_is_a_usage_error(broken: bytes) -> None:
     with pytest.raises(UsageError, match="idf table"):
