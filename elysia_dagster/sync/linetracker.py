@@ -7,7 +7,7 @@ from elysia_dagster.checkpoint.records import CompletedLine, FailedLine
 from elysia_dagster.models import ErrorKind, Outcome
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.scan import OP_NAMES
-from elysia_dagster.sync.unsent import payload_of
+from elysia_dagster.sync.unsent import payload_of, storable
 from elysia_dagster.sync.winners import ChangeKind
 
 _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
@@ -70,7 +70,7 @@ class LineTracker:
                         path=change.path,
                         operation=operation,
                         repository=change.repository,
-                        message=line.first_failure + more,
+                        message=storable(line.first_failure) + more,
                         kind=line.kind,
                         payload=payload_of(self._raw_line(change)),
                         single_document=line.is_single,

@@ -60,8 +60,11 @@ def parse_record(raw: bytes) -> ParsedLine | ChangesetRecord:
         if not isinstance(changeset, dict):
             raise LineError("`new_changeset` is not an object.", permanent=True)
         for name in ("commit", "parent", "branch"):
-            if not isinstance(changeset.get(name), str | None):
+            value = changeset.get(name)
+            if not isinstance(value, str | None):
                 raise LineError(f"`new_changeset.{name}` is not a string.", permanent=True)
+            if value is not None and not _is_text(value):
+                raise LineError(f"`new_changeset.{name}` is not text: {value!r:.60}.", permanent=True)
         return ChangesetRecord(repo=repo, record=changeset)
     path = record.get("path")
     if not isinstance(path, str):
@@ -77,6 +80,11 @@ def parse_record(raw: bytes) -> ParsedLine | ChangesetRecord:
     if path.startswith('"'):
         path = unquote(path)
     return ParsedLine(op, path, None, repo, record)
+
+
+def _is_text(value: str) -> bool:
+    """Whether every database can hold the string: no NUL, no lone surrogate."""
+    return "\0" not in value and value == value.encode("utf-8", "replace").decode()
 
 
 def _parse_leniently(raw: bytes, error: orjson.JSONDecodeError) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class UnsentWriter:
             path=path,
             operation=operation,
             repository=repository,
-            error=str(error),
+            error=storable(str(error)),
             permanent=error.permanent,
             payload=payload_of(raw),
         )
@@ -129,12 +129,13 @@ def _told_by(raw: bytes, default: str) -> tuple[str, str, str]:
     if isinstance(record, dict):
         told = [record.get("path"), record.get("op"), record.get("repo") or default]
         path, operation, repository = (each if isinstance(each, str) else "" for each in told)
-        return _storable(path), operation or "modify", _storable(repository)
+        return storable(path), storable(operation) or "modify", storable(repository)
     text = raw[:512].decode("utf-8", "replace").strip()
-    return ("", "", "") if text.startswith("{") else (_storable(text), "modify", default)
+    return ("", "", "") if text.startswith("{") else (storable(text), "modify", default)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """Text from a line or about it, as every database takes it: 4,096 characters, no NUL, no lone surrogate."""
     return text[:4096].replace("\0", "\\0").encode("utf-8", "replace").decode()
 
 
