@@ -37,11 +37,13 @@ CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-d
 
 PLACES: tuple[tuple[str, int], ...] = (
     *((point, 1) for point in (*NO_RUN_YET, *OPENING, *PLANNING, *SETTLING_UNSENT)),
-    *((point, passing) for point in BATCH for passing in (1, 3, 5)),
+    *((point, 1) for point in ("intended", "inserted", "removed")),
+    *((point, passing) for point in BATCH for passing in (2, 5)),
+    ("intended", 3),
     *((point, 1) for point in (*FINISHING, *RUN_CLOSED)),
 )
 """(point, passing): where a run over a collection that is there is killed. Of its batches, the first holds the document
-that shrinks; the rename is in the second; the folder's files fill the third to fifth."""
+that shrinks; the rename is in the second, which says twice what it intends; the folder's files fill the next ones."""
 
 
 def points_in_sources() -> set[str]:

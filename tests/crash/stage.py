@@ -65,7 +65,7 @@ class Stage:
         """Waits for the child's death at a point; a point that is not reached fails the test."""
         code = child.wait()
         assert code == -9, f"{point} was not reached ({code}): {child.points()} {child.error()}"
-        assert child.points()[-1] == point
+        assert child.killed_at() == point
 
     def _ended(self, child: Child) -> Child:
         code = child.wait()

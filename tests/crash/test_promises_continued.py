@@ -151,7 +151,10 @@ def test_promise_11_a_dry_run_and_a_real_one_never_adopt_each_other(world: World
     assert world.query("SELECT COUNT(*) FROM completed_lines WHERE run_id = ?", dry.run_id) == [(0,)]
 
 
-def test_promise_12_no_secret_leaks(world: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_promise_12_no_secret_leaks(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elysia_dagster.embedders.openai._CHECK_BUDGET_S", 0.1)
     key = "sk-very-secret-0123456789"
     caplog.set_level(logging.DEBUG)
     said: list[str] = []

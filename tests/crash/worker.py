@@ -57,6 +57,11 @@ class Child:
         place = self.output / "points"
         return place.read_text().split() if place.exists() else []
 
+    def killed_at(self) -> str:
+        """The point it killed itself at; another thread may have passed one more meanwhile."""
+        place = self.output / "killed"
+        return place.read_text() if place.exists() else ""
+
     def error(self) -> str:
         """The traceback or the project's error it ended with."""
         place = self.output / "error"
@@ -178,6 +183,7 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
         if place != f"{point}:{passed[point]}":
             return
         if action == "kill":
+            (output / "killed").write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
         (output / "stopped").touch()
         while not (output / "go").exists():
