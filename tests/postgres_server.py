@@ -10,14 +10,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 
 def is_installed() -> bool:
-    """Whether there is a server to start. It refuses to run as root: then there must be another user."""
-    return bool(shutil.which("initdb") and shutil.which("postgres")) and (
-        os.geteuid() != 0 or _other_user() is not None
-    )
+    """Whether there is a server to start, and its driver. It refuses to run as root: then there must be another user."""
+    there = shutil.which("initdb") and shutil.which("postgres") and find_spec("psycopg")
+    return bool(there) and (os.geteuid() != 0 or _other_user() is not None)
 
 
 def _other_user() -> str | None:
