@@ -2,14 +2,15 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine
 
-from elysia_dagster.checkpoint.database import open_database
+from elysia_dagster.checkpoint.database import Database, open_database
+from elysia_dagster.checkpoint.schema import metadata
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -37,38 +38,61 @@ def light_world(tmp_path: Path) -> Iterator[World]:
         yield opened
 
 
-@pytest.fixture(scope="session")
-def new_postgres_database() -> Iterator[Callable[[bool], str]]:
-    """Makes a database on a server that is started when first asked for, with or without the schema; gives its URL."""
-    numbers = itertools.count()
-    with postgres_server.running_server() as server:
-        engine = create_engine(f"{server}/postgres", isolation_level="AUTOCOMMIT")
+class PostgresDatabases:
+    """Databases on a server of the test run's own."""
 
-        def create(name: str, template: str) -> str:
-            with engine.connect() as connection:
-                connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
-            return f"{server}/{name}"
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._numbers = itertools.count()
+        self._made: Database | None = None
 
-        open_database(create("made", "template0")).close()
-        yield lambda made: create(f"checkpoint_{next(numbers)}", "made" if made else "template0")
+    def new(self) -> str:
+        """The URL of an empty database."""
+        name = f"checkpoint_{next(self._numbers)}"
+        engine = create_engine(f"{self._server}/postgres", isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name}")
         engine.dispose()
+        return f"{self._server}/{name}"
+
+    def emptied(self) -> Database:
+        """An open database with the schema and no rows: always the same one, since a new one takes 7 MB."""
+        if self._made is None:
+            self._made = open_database(self.new())
+        with self._made.write() as connection:
+            connection.exec_driver_sql(f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY")
+        return self._made
+
+    def close(self) -> None:
+        """Closes what is open."""
+        if self._made is not None:
+            self._made.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_databases() -> Iterator[PostgresDatabases]:
+    """Started when first asked for."""
+    with postgres_server.running_server() as server:
+        databases = PostgresDatabases(server)
+        yield databases
+        databases.close()
 
 
 @pytest.fixture(params=DATABASES)
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     """A checkpoint database that is not there yet: a SQLite file, and PostgreSQL where that is installed."""
-    return tmp_path / "sync_checkpoints.db" if request.param == "sqlite" else _postgres(request, made=False)
+    if request.param == "sqlite":
+        return tmp_path / "sync_checkpoints.db"
+    databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+    return databases.new()
 
 
 @pytest.fixture(params=DATABASES)
 def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoint]:
     """A checkpoint with a collection, on every database."""
-    is_file = request.param == "sqlite"
-    database = open_database(tmp_path / "sync_checkpoints.db" if is_file else _postgres(request, made=True))
+    if request.param == "postgres":
+        yield Checkpoint(request.getfixturevalue("postgres_databases").emptied())
+        return
+    database = open_database(tmp_path / "sync_checkpoints.db")
     yield Checkpoint(database)
     database.close()
-
-
-def _postgres(request: pytest.FixtureRequest, *, made: bool) -> str:
-    new_database: Callable[[bool], str] = request.getfixturevalue("new_postgres_database")
-    return new_database(made)

@@ -1,6 +1,5 @@
 """Intend and settle: what the ledger believes of a document at every step, and whom it lets write."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -115,7 +114,7 @@ def test_unchanged_moves_the_version_and_nothing_else(checkpoint: Checkpoint) ->
     before = checkpoint.document("a.py")
     later = checkpoint.held()
     ledger.settle_batch(checkpoint.database, later, settlements=[unchanged(line=3)], completed=[completed(3)])
-    assert checkpoint.document("a.py") == replace(before, version=(later.sequence, 3), outcome="unchanged")
+    assert checkpoint.document("a.py") == before._replace(version=(later.sequence, 3), outcome="unchanged")
 
 
 def test_replayed_in_its_own_run_a_document_still_says_that_it_was_indexed(checkpoint: Checkpoint) -> None:
