@@ -10,9 +10,10 @@ from pathlib import Path
 from benchmarks.figures import Figure, Scale, Stopwatch
 from benchmarks.world import REPOSITORY_NAME, World, path_records, paths_as_git_prints_them, write_lines
 from elysia_dagster.sync.plan import plan_batches
-from elysia_dagster.sync.plans import RunPlan
+from elysia_dagster.sync.plans import PLAN_NAME, RunPlan
 
 MUST_LINES_PER_S = 150_000
+TURNS = 3
 
 
 def run(scale: Scale) -> list[Figure]:
@@ -36,19 +37,22 @@ def _measure(
                 file = world.root / REPOSITORY_NAME / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.touch()
-        watch = Stopwatch()
+        watches = [Stopwatch() for _ in range(TURNS)]
         with world.engine() as engine:
             manifest = world.read(engine, changeset)
-            with engine.work_on(manifest.run_id) as work:
-                with watch.running():
-                    plan_batches(work)
-                with RunPlan(work.folder) as plan:
-                    planned = len(plan.planned_lines())
-    per_s = lines / watch.wall_s
+            for watch in watches:
+                with engine.work_on(manifest.run_id) as work:
+                    (work.folder / PLAN_NAME).unlink(missing_ok=True)
+                    with watch.running():
+                        plan_batches(work)
+                    with RunPlan(work.folder) as plan:
+                        planned = len(plan.planned_lines())
+    per_s = lines / min(watch.wall_s for watch in watches)
+    per_cpu_s = lines / min(watch.cpu_s for watch in watches)
     return Figure(
         row="planning",
         what=f"planning {lines:,} path-only lines ({form})",
-        measured=f"{per_s:,.0f} lines/s ({lines / watch.cpu_s:,.0f} a second of CPU)",
+        measured=f"{per_s:,.0f} lines/s ({per_cpu_s:,.0f} a second of CPU), best of {TURNS}",
         must_reach="stated" if on_disk else f">= {MUST_LINES_PER_S:,} lines/s",
         reached=None if on_disk else per_s >= MUST_LINES_PER_S,
         details={"lines": lines, "planned_lines": planned, "lines_per_s": per_s},

@@ -2,7 +2,8 @@
 
 The other way is the earlier system's: for every line a connection is opened, its row and the run's counters are
 written, committed, and the connection closed. Both have WAL, ``synchronous=NORMAL`` and the same file system; turns
-alternate, so that both meet the same noise. The ledger's way includes making its rows in Python.
+alternate, so that both meet the same noise, and each side counts its best turn. The ledger's way includes making its
+rows in Python.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ from elysia_dagster.sync.chunk import CHUNKER_ID
 from elysia_dagster.sync.engine import Work
 
 BATCH = 200
-TURNS = 5
+TURNS = 10
 MUST_LINES_PER_S = 40_000
 MUST_TIMES = 60
 
@@ -38,7 +39,8 @@ def run(scale: Scale) -> list[Figure]:
     """Measures both ways in turns."""
     lines = scale.pick(200_000, 2_000)
     earlier_lines = scale.pick(2_000, 50)
-    ours, theirs = Stopwatch(), Stopwatch()
+    ours = [Stopwatch() for _ in range(TURNS)]
+    theirs = [Stopwatch() for _ in range(TURNS)]
     with tempfile.TemporaryDirectory(dir=scale.folder) as base:
         world = World(Path(base))
         changeset = write_lines(Path(base) / "changeset.jsonl", path_records(paths_as_git_prints_them(lines)))
@@ -53,21 +55,22 @@ def run(scale: Scale) -> list[Figure]:
                 paths = list(paths_as_git_prints_them(lines))
                 for turn in range(TURNS):
                     some = range(turn * lines // TURNS, (turn + 1) * lines // TURNS)
-                    with ours.running():
+                    with ours[turn].running():
                         settle(work, paths, some)
-                    with theirs.running():
+                    with theirs[turn].running():
                         for number in range(earlier_lines // TURNS):
                             settle_line_the_earlier_way(earlier, turn * earlier_lines + number, paths[number])
             settled = engine_counters(engine.database.name, manifest.run_id)
-    ours_per_s = lines / ours.wall_s
-    theirs_per_s = earlier_lines / theirs.wall_s
+    ours_per_s = lines / TURNS / min(watch.wall_s for watch in ours)
+    ours_per_cpu_s = lines / sum(watch.cpu_s for watch in ours)
+    theirs_per_s = earlier_lines / TURNS / min(watch.wall_s for watch in theirs)
     times = ours_per_s / theirs_per_s
     return [
         Figure(
             row="settling",
             what="intending and settling lines with the ledger, batch 200, against one connection for each line",
-            measured=f"{ours_per_s:,.0f} lines/s ({lines / ours.cpu_s:,.0f} a second of CPU), {times:,.0f}x "
-            f"({theirs_per_s:,.0f} lines/s one by one)",
+            measured=f"{ours_per_s:,.0f} lines/s, {times:,.0f}x the {theirs_per_s:,.0f} lines/s of one by "
+            f"one (best of {TURNS} turns; over all turns {ours_per_cpu_s:,.0f} lines a second of CPU)",
             must_reach=f">= {MUST_LINES_PER_S:,} lines/s and >= {MUST_TIMES}x",
             reached=ours_per_s >= MUST_LINES_PER_S and times >= MUST_TIMES,
             details={"lines": lines, "times": times, "lines_per_s": ours_per_s, **settled},

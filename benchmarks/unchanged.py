@@ -13,7 +13,7 @@ from benchmarks.world import World, content_records, paths_as_git_prints_them, w
 
 CONTENT_BYTES = 2_000
 MUST_LINES_PER_S = 20_000
-TURNS = 3
+TURNS = 5
 
 
 def run(scale: Scale) -> list[Figure]:

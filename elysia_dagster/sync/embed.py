@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +26,11 @@ from elysia_dagster.sync.locate import Locator
 from elysia_dagster.sync.parse import parse_record
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.plans import RunPlan
-from elysia_dagster.sync.spool import read_span
+from elysia_dagster.sync.spool import read_span, span_reader
 from elysia_dagster.sync.winners import REMOVALS
+
+Read = Callable[[int, int], bytes]
+"""Gives a line of the spool by its offset and length."""
 
 
 class BatchMaker:
@@ -127,15 +130,17 @@ class BatchMaker:
         if collection is not None:
             keys = [(change.repository, change.path) for change in planned]
             known = ledger.fetch_documents(self._work.engine.database, collection.collection_id, keys)
-        return [self._prepare(change, known.get((change.repository, change.path))) for change in planned]
+        spans = [(each.offset, each.length) for each in planned if each.is_record and not each.is_expanded]
+        read = span_reader(self._spool, spans)
+        return [self._prepare(change, known.get((change.repository, change.path)), read) for change in planned]
 
-    def _prepare(self, change: PlannedChange, row: DocumentRow | None) -> PreparedChange:
+    def _prepare(self, change: PlannedChange, row: DocumentRow | None, read: Read) -> PreparedChange:
         if row is not None and row.version > (self._work.lease.sequence, change.line):
             return PreparedChange(planned=change, action=Action.SUPERSEDED, outcome=Outcome.SUPERSEDED)
         if change.kind in REMOVALS:
             return PreparedChange(planned=change, action=Action.REMOVE, outcome=Outcome.DELETED)
         try:
-            return self._prepare_write(change, row)
+            return self._prepare_write(change, row, read)
         except LineError as error:
             if change.is_contested and self._is_gone(change):
                 return PreparedChange(
@@ -147,10 +152,10 @@ class BatchMaker:
         folder = self._locator.folder(change.repository)
         return folder is not None and folder.kind_of(change.path)[0] == "missing"
 
-    def _prepare_write(self, change: PlannedChange, row: DocumentRow | None) -> PreparedChange:
+    def _prepare_write(self, change: PlannedChange, row: DocumentRow | None, read: Read) -> PreparedChange:
         if ".git/" in change.path and ".git" in change.path.split("/"):
             return _skip(change, "inside .git")
-        content = self._content(change)
+        content = self._content(change, read)
         if isinstance(content, Skipped):
             return _skip(change, content.reason)
         content_hash = hashlib.sha256(content.data).hexdigest()
@@ -178,10 +183,10 @@ class BatchMaker:
             chunks=chunks,
         )
 
-    def _content(self, change: PlannedChange) -> Content | Skipped:
+    def _content(self, change: PlannedChange, read: Read) -> Content | Skipped:
         record: dict[str, Any] | None = None
         if change.is_record and not change.is_expanded:
-            record = self._record(change)
+            record = _record(read(change.offset, change.length))
         return resolve_content(
             record,
             path=change.path,
@@ -189,16 +194,6 @@ class BatchMaker:
             roots=self._locator.roots,
             max_document_bytes=self._work.engine.settings.max_document_bytes,
         )
-
-    def _record(self, change: PlannedChange) -> dict[str, Any]:
-        raw = read_span(self._spool, change.offset, change.length)
-        try:
-            record: dict[str, Any] = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            parsed = parse_record(raw)
-            assert parsed.record is not None
-            record = parsed.record
-        return record
 
     def _is_unchanged(self, row: DocumentRow | None, content_hash: str) -> bool:
         if row is None or row.state is not DocumentState.PRESENT or row.content_hash != content_hash:
@@ -248,6 +243,16 @@ class BatchMaker:
     def raw_line(self, change: PlannedChange) -> bytes:
         """The line of a change as it stands in the spool."""
         return read_span(self._spool, change.offset, change.length)
+
+
+def _record(raw: bytes) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        parsed = parse_record(raw)
+        assert parsed.record is not None
+        record = parsed.record
+    return record
 
 
 def _skip(change: PlannedChange, reason: str, content_hash: str | None = None) -> PreparedChange:

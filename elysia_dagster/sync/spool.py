@@ -4,8 +4,9 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ from elysia_dagster.errors import InputError, Interrupted
 from elysia_dagster.sync.files import resources_named, sync_folder
 
 BLOCK_BYTES = 1 << 20
+_TOGETHER_BYTES = 4 << 20
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 # zstd may give 128 KiB for 4 bytes: small slices in, so that what comes out of one stays below 32 MiB
@@ -207,3 +209,15 @@ def incomplete_input() -> Interrupted:
         "Interrupted before the input was read whole: nothing of it was applied, and there is no run to resume.",
         next_step="Give the same command again, with its input.",
     )
+
+
+def span_reader(descriptor: int, spans: Sequence[tuple[int, int]]) -> Callable[[int, int], bytes]:
+    """``read_span`` for lines of which some (offset, length) are known to be asked for: read at once where they lie
+    close together, since every read gives the interpreter lock away."""
+    if spans:
+        first = min(offset for offset, _ in spans)
+        end = max(offset + length for offset, length in spans)
+        if end - first <= _TOGETHER_BYTES:
+            block = read_span(descriptor, first, end - first)
+            return lambda offset, length: block[offset - first : offset - first + length]
+    return partial(read_span, descriptor)
