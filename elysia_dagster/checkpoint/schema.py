@@ -144,6 +144,13 @@ Index(
     sqlite_where=text("state IN ('writing', 'suspect')"),
     postgresql_where=text("state IN ('writing', 'suspect')"),
 )
+Index(
+    "idx_documents_absent",
+    documents.c.collection_id,
+    documents.c.version_sequence,
+    sqlite_where=text("state = 'absent'"),
+    postgresql_where=text("state = 'absent'"),
+)
 
 repository_changesets = Table(
     "repository_changesets",
@@ -160,6 +167,18 @@ repository_changesets = Table(
     Column("gap", Text),
     Column("moved_at", Text, nullable=False),
     PrimaryKeyConstraint("collection_id", "repository"),
+)
+
+removed_folders = Table(
+    "removed_folders",
+    metadata,
+    Column("collection_id", Integer, ForeignKey("collections.collection_id"), nullable=False),
+    Column("repository", Text, nullable=False),
+    # '' for the whole repository
+    Column("path", Text, nullable=False),
+    Column("version_sequence", Integer, nullable=False),
+    Column("version_line", Integer, nullable=False),
+    PrimaryKeyConstraint("collection_id", "repository", "path"),
 )
 
 run_repositories = Table(

@@ -81,7 +81,9 @@ def upsert_batches(context: OpExecutionContext, engine: EngineResource, stream: 
     """Raises ``Failure``; where the store is down, the step is tried again and no line is charged."""
     with engine.work_on(stream.run_id, dagster_run_id=context.run_id, log=context.log) as work:
         if work is not None and not work.run.dry_run:
-            plan.plan_batches(work)  # a re-execution may begin here: the claims may have gone to another run meanwhile
+            plan.plan_batches(
+                work, asks_for_due=False
+            )  # a re-execution may begin here: the claims may have gone to another run meanwhile
             _upsert(context, work, stream)
     with engine.opened(context.log) as opened:
         return _as_it_is(opened, stream.run_id)

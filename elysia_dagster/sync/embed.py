@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 
 from elysia_dagster.checkpoint import ledger, lines
+from elysia_dagster.checkpoint.folders import RemovedFolders, load_removed_folders
 from elysia_dagster.checkpoint.records import DocumentRow
 from elysia_dagster.errors import LineError
 from elysia_dagster.models import Chunk, DocumentState, Outcome
@@ -42,6 +43,7 @@ class BatchMaker:
         self._work = work
         self._plan = plan
         self._locator = Locator([Path(root) for root in options.roots], options.repo, plan.folders)
+        self._removed = _removed_folders(work, plan)
         self._spool = os.open(work.spool, os.O_RDONLY | os.O_CLOEXEC)
         self._settled = (
             bytearray(work.run.total_lines + 2)
@@ -97,7 +99,7 @@ class BatchMaker:
         if not anew and not self._work.run.dry_run:
             saved = load_batch(path, planned, model_id=embedder.model_id, chunker=CHUNKER_ID)
             if saved is not None:
-                return self._without_overtaken_failures(saved)
+                return self._as_of_now(saved)
         prepared = self.prepare(planned)
         if self._work.run.dry_run:
             return _without_vectors(number, prepared)
@@ -115,13 +117,23 @@ class BatchMaker:
             self._work.engine.faults("batch-saved")
         return batch
 
-    def _without_overtaken_failures(self, batch: EmbeddedBatch) -> EmbeddedBatch:
-        """A change that had failed when the batch was saved may have been superseded by another run since."""
+    def _as_of_now(self, batch: EmbeddedBatch) -> EmbeddedBatch:
+        """What another run has done since the batch was saved: a change may be superseded meanwhile.
+
+        Only what the ledger's own rows do not tell when the batch is intended: failures, and removed folders.
+        """
         failures = [change.planned for change in batch.changes if change.action is Action.FAIL]
-        if not failures:
-            return batch
         now = {id(each.planned): each for each in self.prepare(failures) if each.action is Action.SUPERSEDED}
+        for change in batch.changes:
+            planned = change.planned
+            if self._removed.supersede(planned.repository, planned.path, self._version(planned)):
+                now[id(planned)] = _superseded(planned)
+        if not now:
+            return batch
         return replace(batch, changes=tuple(now.get(id(each.planned), each) for each in batch.changes))
+
+    def _version(self, change: PlannedChange) -> tuple[int, int]:
+        return (self._work.lease.sequence, change.line)
 
     def prepare(self, planned: list[PlannedChange]) -> list[PreparedChange]:
         """Looks at content and ledger: what is to become of every change."""
@@ -135,8 +147,10 @@ class BatchMaker:
         return [self._prepare(change, known.get((change.repository, change.path)), read) for change in planned]
 
     def _prepare(self, change: PlannedChange, row: DocumentRow | None, read: Read) -> PreparedChange:
-        if row is not None and row.version > (self._work.lease.sequence, change.line):
-            return PreparedChange(planned=change, action=Action.SUPERSEDED, outcome=Outcome.SUPERSEDED)
+        version = self._version(change)
+        is_overtaken = row is not None and row.version > version
+        if is_overtaken or self._removed.supersede(change.repository, change.path, version):
+            return _superseded(change)
         if change.kind in REMOVALS:
             return PreparedChange(planned=change, action=Action.REMOVE, outcome=Outcome.DELETED)
         try:
@@ -253,6 +267,16 @@ def _record(raw: bytes) -> dict[str, Any]:
         assert parsed.record is not None
         record = parsed.record
     return record
+
+
+def _superseded(change: PlannedChange) -> PreparedChange:
+    return PreparedChange(planned=change, action=Action.SUPERSEDED, outcome=Outcome.SUPERSEDED)
+
+
+def _removed_folders(work: Work, plan: RunPlan) -> RemovedFolders:
+    if work.collection is None:
+        return RemovedFolders(())
+    return load_removed_folders(work.engine.database, work.collection.collection_id, plan.repositories)
 
 
 def _skip(change: PlannedChange, reason: str, content_hash: str | None = None) -> PreparedChange:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from elysia_dagster.checkpoint import claims, ledger, lines, runs
+from elysia_dagster.checkpoint import claims, folders, ledger, lines, runs
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.files import resources_named, write_aside
 from elysia_dagster.sync.locate import Locator
@@ -47,8 +47,10 @@ class BatchPlan:
     repositories: tuple[str, ...]
 
 
-def plan_batches(work: Work) -> BatchPlan:
+def plan_batches(work: Work, *, asks_for_due: bool = True) -> BatchPlan:
     """Makes the run's plan, or takes the one on disk; claims its repositories; settles what needs no store.
+
+    With ``asks_for_due`` failed lines whose time has come are tried again: once for each start of a run.
 
     Raises ``RepositoriesHeld`` (who holds what since when), ``LeaseLost``, ``ResourceExhausted``, ``Interrupted``.
     """
@@ -56,12 +58,16 @@ def plan_batches(work: Work) -> BatchPlan:
     if not plan_is_whole(work.folder / PLAN_NAME):
         _make_plan(work, work.folder / PLAN_NAME)
     if not work.run.dry_run:
-        _ask_for_due_lines(work)
+        with RunPlan(work.folder) as plan:  # a retried line is planned under the claim, too
+            claims.claim_repositories(database, work.lease, frozenset(plan.repositories))
+        if asks_for_due:
+            _ask_for_due_lines(work)
         _plan_retried_lines(work)
     with RunPlan(work.folder) as plan:
         if not work.run.dry_run:
             claims.claim_repositories(database, work.lease, frozenset(plan.repositories))
             work.engine.faults("claimed")
+            folders.record_removed_folders(database, work.lease, plan.removed_folders)
             settle_unsent(work, work.folder / UNSENT_NAME)
         return BatchPlan(run_id=work.run.run_id, batches=plan.batches, repositories=tuple(plan.repositories))
 
@@ -106,7 +112,7 @@ def _make_plan(work: Work, path: Path, only: frozenset[int] | None = None) -> No
             if not work.run.dry_run and only is None:
                 claims.claim_repositories(work.engine.database, work.lease, frozenset(scan.repositories))
                 work.engine.faults("claimed-before-plan")
-            if scan.has_folder_deletes:  # what a removed folder held is known only under the claim
+            if scan.removed_folders:  # what a removed folder held is known only under the claim
                 scan = _scan(work, locator, draft, unsent, only, _documents_below(work))
             if not work.run.dry_run and only is None:
                 _record(work, scan)  # before the plan has its name: who finds a plan does not look at the lines again
@@ -123,17 +129,13 @@ def _record(work: Work, scan: Scan) -> None:
     work.engine.faults("plan-recorded")
 
 
-def _no_documents(_repository: str, _folder: str) -> list[str]:
-    return []
-
-
 def _scan(
     work: Work,
     locator: Locator,
     draft: Path,
     unsent: UnsentWriter,
     only: frozenset[int] | None,
-    documents_below: Callable[[str, str], list[str]] = _no_documents,
+    documents_below: Callable[[str, str], list[str]] | None = None,
 ) -> Scan:
     unsent.restart()
     scan = Scan()
@@ -148,13 +150,13 @@ def _scan(
 def _documents_below(work: Work) -> Callable[[str, str], list[str]]:
     collection = work.collection
     if collection is None:
-        return _no_documents
+        return lambda _repository, _folder: []
     return lambda repository, folder: ledger.documents_below(
         work.engine.database, collection.collection_id, repository, folder
     )
 
 
-def _write_plan(work: Work, path: Path, draft: Path, scan: Scan, unsent: UnsentWriter, folders: dict[str, str]) -> None:
+def _write_plan(work: Work, path: Path, draft: Path, scan: Scan, unsent: UnsentWriter, places: dict[str, str]) -> None:
     all_lines = np.frombuffer(scan.index.lines, dtype=np.int32)
     sizes = np.frombuffer(scan.index.sizes, dtype=np.uint32)
     winners = scan.index.winners()
@@ -174,10 +176,11 @@ def _write_plan(work: Work, path: Path, draft: Path, scan: Scan, unsent: UnsentW
     assert options is not None
     metadata: dict[str, Any] = {
         "repositories": scan.repositories,
-        "folders": folders,
+        "folders": places,
+        "removed_folders": scan.removed_folders,
         "commits": {name: record.get("commit") for name, record in scan.changesets.items()},
     }
-    cuts = cut_batches(winning_lines, sizes[wins], options.batch_size, BATCH_BYTES)
+    cuts = cut_batches(winning_lines, sizes[wins], max(2, options.batch_size), BATCH_BYTES)
     unsent.finish()
     work.engine.faults("before-plan-renamed")
     with write_aside(path) as file:

@@ -82,6 +82,7 @@ class PlanFile:
         self.repositories: list[str] = fields["repositories"]
         self.folders: dict[str, str] = fields["folders"]
         self.commits: dict[str, str | None] = fields["commits"]
+        self.removed_folders = [(name, path, line) for name, path, line in fields["removed_folders"]]
 
     @property
     def batches(self) -> int:

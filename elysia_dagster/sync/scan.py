@@ -42,13 +42,14 @@ _PAUSE_LINES = 8192
 
 @dataclass(kw_only=True)
 class Scan:
-    """What the pass found out. ``changesets`` holds, by repository, its last ``new_changeset`` record."""
+    """What the pass found out. ``changesets`` holds, by repository, its last ``new_changeset`` record;
+    ``removed_folders`` are (repository, folder, line)."""
 
     repositories: list[str] = field(default_factory=list)
     changesets: dict[str, dict[str, Any]] = field(default_factory=dict)
     index: ChangeIndex = field(default_factory=ChangeIndex)
     is_self_contained: bool = True
-    has_folder_deletes: bool = False
+    removed_folders: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 def scan_spool(
@@ -57,11 +58,14 @@ def scan_spool(
     locator: Locator,
     draft: DraftWriter,
     unsent: UnsentWriter,
-    documents_below: Callable[[str, str], list[str]],
+    documents_below: Callable[[str, str], list[str]] | None,
     only: frozenset[int] | None = None,
 ) -> None:
-    """Reads every line of the run's spool, or ``only`` some, into ``scan`` and ``draft``. ``documents_below`` lists
-    what the ledger holds in a removed folder."""
+    """Reads every line of the run's spool, or ``only`` some, into ``scan`` and ``draft``.
+
+    ``documents_below`` lists what the ledger holds in a removed folder; with it the folder's earlier lines of the
+    changeset go too, for which every path is remembered.
+    """
     _Scanner(work, scan, locator, draft, unsent, documents_below).run(only)
 
 
@@ -73,7 +77,7 @@ class _Scanner:
         locator: Locator,
         draft: DraftWriter,
         unsent: UnsentWriter,
-        documents_below: Callable[[str, str], list[str]],
+        documents_below: Callable[[str, str], list[str]] | None,
     ) -> None:
         options = work.run.options
         assert options is not None
@@ -82,12 +86,14 @@ class _Scanner:
         self._locator = locator
         self._draft = draft
         self._unsent = unsent
-        self._documents_below = documents_below
+        self._documents_below = documents_below or (lambda _repository, _folder: [])
         self._null_separated = options.null_separated
         self._numbers: dict[str, int] = {}
         self._segments: dict[str, int] = {}
         self._known: dict[str, tuple[int, ConfinedFolder | None, int]] = {}
         self._append = draft.rows.append
+        self._written: dict[str, set[str]] = {}
+        self._remembers = documents_below is not None
         self._place = (0, 0, 0)
 
     def run(self, only: frozenset[int] | None) -> None:
@@ -109,7 +115,7 @@ class _Scanner:
             try:
                 if records and raw.startswith(b"{"):
                     self._record(raw)
-                elif raw.isspace() or not raw:
+                elif not raw or (records and raw.isspace()):
                     self._unsent.blank(number)
                 else:
                     self._path(raw)
@@ -160,6 +166,8 @@ class _Scanner:
         self.scan.is_self_contained = False
         line, offset, length = self._place
         self._append((line, offset, length, repository, path, kind, flags, segment, size))
+        if self._remembers:
+            self._written.setdefault(self.scan.repositories[repository], set()).add(path)
         return True
 
     def _path(self, raw: bytes) -> None:
@@ -212,8 +220,11 @@ class _Scanner:
         if old_path is not None:
             old = self._locator.relative(repository, old_path)
             new = self._locator.relative(repository, path)
+            size = self._place[2]
+            if not _carries_content(record or {}) and (folder := self._locator.folder(repository)) is not None:
+                size = folder.kind_of(new)[1]
             self._add(repository, old, ChangeKind.RENAME_OLD, flags)
-            self._add(repository, new, ChangeKind.RENAME_NEW, flags)
+            self._add(repository, new, ChangeKind.RENAME_NEW, flags, size)
             return
         if record is not None and _carries_content(record):
             self._add(repository, self._locator.relative(repository, path), _WRITES[op], flags, self._place[2])
@@ -234,10 +245,11 @@ class _Scanner:
         if not path.endswith("/"):
             self._add(repository, self._locator.relative(repository, path), ChangeKind.DELETE, flags)
             return
-        self.scan.has_folder_deletes = True
         below = self._locator.relative(repository, path.rstrip("/") or "/")
+        self.scan.removed_folders.append((repository, below, self._place[0]))
+        earlier = {each for each in self._written.get(repository, ()) if each.startswith(f"{below}/")}
         self._add(repository, below, ChangeKind.DELETE, flags)
-        for each in self._documents_below(repository, below):
+        for each in sorted(earlier.union(self._documents_below(repository, below))):
             self._add(repository, each, ChangeKind.DELETE, flags | FLAG_EXPANDED)
 
     def _expand(self, repository: str, below: str, kind: ChangeKind, flags: int) -> None:
@@ -256,6 +268,8 @@ class _Scanner:
     def _add(self, repository: str, path: str, kind: ChangeKind, flags: int, size: int = 0) -> None:
         segment = self._segments.get(repository, 0)
         self._append((*self._place, self._numbers[repository], path, kind, flags, segment, size))
+        if self._remembers:
+            self._written.setdefault(repository, set()).add(path)
         self._draft.flush_if_full()
 
 

@@ -138,7 +138,7 @@ def scanned(work: Work, data: bytes) -> tuple[Any, ...]:
         scan.repositories,
         scan.changesets,
         scan.is_self_contained,
-        scan.has_folder_deletes,
+        scan.removed_folders,
         decided,
     )
 

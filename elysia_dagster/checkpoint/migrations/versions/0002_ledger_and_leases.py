@@ -92,6 +92,14 @@ def _create_ledger() -> None:
         sqlite_where=unsettled,
         postgresql_where=unsettled,
     )
+    absent = sa.text("state = 'absent'")
+    op.create_index(
+        "idx_documents_absent",
+        "documents",
+        ["collection_id", "version_sequence"],
+        sqlite_where=absent,
+        postgresql_where=absent,
+    )
     op.create_table(
         "repository_changesets",
         _collection(),
@@ -106,6 +114,15 @@ def _create_ledger() -> None:
         sa.Column("gap", sa.Text),
         sa.Column("moved_at", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("collection_id", "repository"),
+    )
+    op.create_table(
+        "removed_folders",
+        _collection(),
+        sa.Column("repository", sa.Text, nullable=False),
+        sa.Column("path", sa.Text, nullable=False),
+        sa.Column("version_sequence", sa.Integer, nullable=False),
+        sa.Column("version_line", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("collection_id", "repository", "path"),
     )
     op.create_table(
         "sequences",
