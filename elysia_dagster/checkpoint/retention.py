@@ -1,6 +1,6 @@
 """What is dropped, and when: old runs, tombstones of removed documents, a collection that is given up."""
 
-from sqlalchemy import and_, delete, exists, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, or_, select, true
 
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.database import Database
@@ -21,6 +21,9 @@ from elysia_dagster.errors import RepositoriesHeld, UsageError
 from elysia_dagster.models import DocumentState, RunStatus
 
 _FINISHED = (RunStatus.COMPLETED.value, RunStatus.FAILED.value, RunStatus.CANCELED.value)
+
+TOMBSTONE_SLICE = 5_000
+"""Tombstones that one transaction removes."""
 
 
 def expired_runs(database: Database, before: str) -> list[str]:
@@ -60,26 +63,62 @@ def drop_run(database: Database, run_id: str, host: Host) -> tuple[int, int] | N
 def drop_tombstones(database: Database) -> int:
     """Removes ``absent`` rows that no older run can write any more: none is unfinished, none has failed lines.
 
-    Nor has the run that removed the document: a failed folder line of its own would come after its later lines.
+    Nor has the run that removed the document: a failed folder line of its own would come after its later lines. In
+    slices, so that other writers come in between.
     """
-    older = (
-        exists()
+    with database.read() as connection:
+        known = connection.execute(select(collections.c.collection_id).order_by(collections.c.collection_id)).scalars()
+        every = list(known)
+    removed = 0
+    for collection_id in every:
+        while dropped := _drop_slice(database, collection_id):
+            removed += dropped
+    return removed
+
+
+def _drop_slice(database: Database, collection_id: int) -> int:
+    """Removes some of a collection's tombstones. A run that was opened since the last slice holds back its own."""
+    with database.write() as connection:
+        oldest = _oldest_writer(connection, collection_id)
+        keys = connection.execute(
+            select(documents.c.repository, documents.c.path)
+            .where(documents.c.collection_id == collection_id, _IS_ABSENT)
+            .where(true() if oldest is None else documents.c.version_sequence < oldest)
+            .limit(TOMBSTONE_SLICE)
+        ).all()
+        if keys:
+            # one by one by the primary key: a server without statistics compares every key of an IN with every row
+            connection.execute(_DROP, [{"c": collection_id, "r": repository, "p": path} for repository, path in keys])
+    return len(keys)
+
+
+_DROP = delete(documents).where(
+    documents.c.collection_id == bindparam("c"),
+    documents.c.repository == bindparam("r"),
+    documents.c.path == bindparam("p"),
+)
+
+_IS_ABSENT = documents.c.state == literal_column(f"'{DocumentState.ABSENT.value}'")
+"""With the value in the statement's text: SQLite uses a partial index for no parameter."""
+
+
+def _oldest_writer(connection: Connection, collection_id: int) -> int | None:
+    """The sequence of the oldest run of a collection that can still write a document: unfinished, or to be retried."""
+    oldest: int | None = connection.execute(
+        select(func.min(sync_runs.c.sequence))
+        .join(
+            collections,
+            and_(collections.c.store == sync_runs.c.store, collections.c.name == sync_runs.c.collection_name),
+        )
         .where(
-            sync_runs.c.store == collections.c.store,
-            sync_runs.c.collection_name == collections.c.name,
-            collections.c.collection_id == documents.c.collection_id,
-            sync_runs.c.sequence <= documents.c.version_sequence,
+            collections.c.collection_id == collection_id,
             or_(
                 sync_runs.c.status == RunStatus.RUNNING.value,
                 and_(sync_runs.c.status == RunStatus.FAILED.value, sync_runs.c.error_count > 0),
             ),
         )
-        .correlate(documents)
-    )
-    with database.write() as connection:
-        return connection.execute(
-            delete(documents).where(documents.c.state == DocumentState.ABSENT.value, ~older)
-        ).rowcount
+    ).scalar_one()
+    return oldest
 
 
 def forget_collection(database: Database, store: str, name: str, host: Host) -> int:
