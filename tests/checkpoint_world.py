@@ -10,22 +10,11 @@ from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import Host, Owner, this_host
 from elysia_dagster.checkpoint.records import CompletedLine, DocumentRow, FailedLine, Intent, RunOptions, RunRecord
+from elysia_dagster.checkpoint.schema import metadata
 from elysia_dagster.models import ErrorKind, Outcome
 
 STORE = "recording:"
 REPOSITORY = "repo"
-
-TABLES = (
-    "sync_runs",
-    "completed_lines",
-    "failed_lines",
-    "collections",
-    "documents",
-    "repository_changesets",
-    "run_repositories",
-    "repository_claims",
-    "dagster_steps",
-)
 
 ELSEWHERE = Host(name="elsewhere", boot_id="another", pid_namespace="pid:[1]")
 """A host that this one can tell nothing of."""
@@ -116,7 +105,7 @@ class Checkpoint:
 
     def dump(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table."""
-        return {table: sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in TABLES}
+        return {table: sorted(self.rows(f"SELECT * FROM {table}"), key=repr) for table in metadata.tables}
 
 
 def completed(line: int, path: str = "a.py", outcome: Outcome = Outcome.INDEXED) -> CompletedLine:
