@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from elysia_dagster.checkpoint import runs
+from elysia_dagster.checkpoint import collections, queries, runs
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
@@ -187,11 +187,22 @@ def _with_embedder_of(engine: Engine, run: RunRecord, request: SyncRequest) -> R
 
 
 def _already_done(engine: Engine, identity: str) -> RunRecord | None:
-    """The finished run of the same bytes, where they carry all content and nothing later touched their repositories."""
+    """The finished run of the same bytes, where they carry all content, nothing later touched their repositories, and
+    the collection is still the one that they were applied to."""
     run = runs.find_finished(engine.database, identity)
     if run is None or not run.self_contained or runs.touched_since(engine.database, run):
         return None
+    # a collection that was forgotten took the run's repositories along, also where another run has begun it anew
+    if not queries.repositories_of(engine.database, run.run_id) or not _collection_is_there(engine, run):
+        return None  # a new run: opening its collection says what is wrong, or creates it
     return run
+
+
+def _collection_is_there(engine: Engine, run: RunRecord) -> bool:
+    assert run.store is not None
+    known = collections.find_collection(engine.database, run.store, run.collection_name)
+    there = engine.store(run.store).describe(run.collection_name)
+    return known is not None and there is not None and there.incarnation == known.incarnation
 
 
 def manifest_of(run: RunRecord, *, resumed: bool, finished: bool = False) -> ChangesetManifest:

@@ -9,8 +9,9 @@ from sync_world import Line, World, sha256
 
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.checkpoint.retention import forget_collection
 from elysia_dagster.checkpoint.runs import load_run
-from elysia_dagster.errors import Interrupted, RepositoriesHeld, UsageError
+from elysia_dagster.errors import CollectionMismatch, Interrupted, RepositoriesHeld, UsageError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.drive import carry_out, sync
 from elysia_dagster.sync.finalize import SyncReport
@@ -159,6 +160,30 @@ def test_it_is_a_new_run_when(other: str, world: World) -> None:
     assert manifest.run_id != first.run_id
     assert world.finish(manifest).status is RunStatus.COMPLETED
     assert world.held() == {"repo/a.py": sha256("a = 1\n")}
+
+
+def test_a_collection_that_was_dropped_is_not_nothing_to_do(light_world: World) -> None:
+    light_world.sync(*SELF_CONTAINED)
+    assert light_world.recording is not None
+    light_world.recording.collections.clear()
+    light_world.recording.objects.clear()
+    with pytest.raises(CollectionMismatch, match="dropped or made anew"):
+        light_world.begin(*SELF_CONTAINED)
+
+
+@pytest.mark.parametrize("begun_anew_by", ["nobody", "another changeset"])
+def test_a_collection_that_was_forgotten_is_begun_anew(begun_anew_by: str, light_world: World) -> None:
+    first = light_world.sync(*SELF_CONTAINED)
+    assert light_world.recording is not None
+    light_world.recording.collections.clear()
+    light_world.recording.objects.clear()
+    engine = light_world.engine
+    forget_collection(engine.database, engine.store_url(), "Demo", engine.host)
+    if begun_anew_by == "another changeset":
+        light_world.sync({"repo": "other", "op": "add", "path": "z.py", "content": "z\n"})
+    again = light_world.sync(*SELF_CONTAINED)
+    assert again.run_id != first.run_id
+    assert light_world.held()["repo/a.py"] == sha256("a = 1\n")
 
 
 def test_a_later_run_of_another_repository_or_collection_does_not_matter(light_world: World) -> None:
