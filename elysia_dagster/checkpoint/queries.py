@@ -41,12 +41,12 @@ def unfinished_runs(database: Database) -> list[RunRecord]:
 
 
 def runs_with_failures(database: Database) -> list[RunRecord]:
-    """Runs that have failed lines, oldest first."""
+    """Runs whose failed lines can be tried again, oldest first: those of forgotten collections are left out."""
     with database.read() as connection:
         rows = connection.execute(
             select(sync_runs)
             .where(sync_runs.c.status.in_([RunStatus.FAILED.value, RunStatus.RUNNING.value]))
-            .where(sync_runs.c.error_count > 0, sync_runs.c.sequence.is_not(None))
+            .where(sync_runs.c.error_count > 0, sync_runs.c.identity.is_not(None))
             .order_by(sync_runs.c.sequence)
         ).mappings()
         return [RunRecord.from_row(row) for row in rows]

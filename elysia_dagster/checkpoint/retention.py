@@ -1,17 +1,19 @@
 """What is dropped, and when: old runs, tombstones of removed documents, a collection that is given up."""
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, or_, select, true
+from sqlalchemy import Connection, and_, bindparam, delete, func, literal_column, or_, select, true, update
 
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.checkpoint.runs import cancel_run
 from elysia_dagster.checkpoint.schema import (
     collections,
     completed_lines,
     dagster_steps,
     documents,
     failed_lines,
+    removed_folders,
     repository_changesets,
     repository_claims,
     run_repositories,
@@ -112,6 +114,8 @@ def _oldest_writer(connection: Connection, collection_id: int) -> int | None:
         )
         .where(
             collections.c.collection_id == collection_id,
+            # not those of a forgotten collection of the same name
+            sync_runs.c.identity.is_not(None),
             or_(
                 sync_runs.c.status == RunStatus.RUNNING.value,
                 and_(sync_runs.c.status == RunStatus.FAILED.value, sync_runs.c.error_count > 0),
@@ -124,8 +128,9 @@ def _oldest_writer(connection: Connection, collection_id: int) -> int | None:
 def forget_collection(database: Database, store: str, name: str, host: Host) -> int:
     """Makes the ledger forget a collection that was dropped in the store; how many documents it had.
 
-    Raises ``UsageError`` where it is not known, ``RepositoriesHeld`` while a run works on it. Its unfinished runs stay
-    and can no longer be resumed into anything but a collection made anew.
+    Raises ``UsageError`` where it is not known, ``RepositoriesHeld`` while a run works on it. Its unfinished runs are
+    given up, and of its finished ones no line can be tried again: resumed into a collection made anew they would fill
+    it with a part of their changeset. Nor does one of them count as the same changeset's any more.
     """
     with database.write() as connection:
         found = connection.execute(
@@ -143,17 +148,34 @@ def forget_collection(database: Database, store: str, name: str, host: Host) -> 
                 sync_runs.c.status == RunStatus.RUNNING.value,
             )
         ).mappings()
-        for run in map(RunRecord.from_row, rows):
+        unfinished = list(map(RunRecord.from_row, rows))
+        for run in unfinished:
             if holder := live_holder(run, host):
                 raise RepositoriesHeld(
                     f"Run {run.run_id} works on {name} ({holder}).", next_step="Stop that process first."
                 )
+        for run in unfinished:
+            cancel_run(connection, run)
+        its_runs = and_(sync_runs.c.store == store, sync_runs.c.collection_name == name)
+        connection.execute(update(sync_runs).where(its_runs).values(identity=None))
+        connection.execute(
+            update(failed_lines)
+            .where(failed_lines.c.run_id.in_(select(sync_runs.c.run_id).where(its_runs)))
+            .values(next_retry_at=None)
+        )
         held = connection.execute(
             select(func.count()).where(
                 documents.c.collection_id == found, documents.c.state != DocumentState.ABSENT.value
             )
         ).scalar_one()
-        for table in (documents, repository_changesets, repository_claims, run_repositories, collections):
+        for table in (
+            documents,
+            removed_folders,
+            repository_changesets,
+            repository_claims,
+            run_repositories,
+            collections,
+        ):
             connection.execute(delete(table).where(table.c.collection_id == found))
     return int(held)
 

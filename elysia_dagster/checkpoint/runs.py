@@ -226,6 +226,12 @@ def request_retry(
                 next_step="Send its lines again as a new changeset.",
                 run_id=run.run_id,
             )
+        if current.identity is None:
+            raise UsageError(
+                f"The collection that run {run.run_id} wrote was forgotten since.",
+                next_step="Send its lines again as a new changeset.",
+                run_id=run.run_id,
+            )
         if host is not None and (holder := live_holder(current, host)):
             raise RepositoriesHeld(
                 f"Run {run.run_id} is held by {holder} since {current.lease_since}.", next_step="Wait for it."
@@ -330,9 +336,14 @@ def abandon_run(database: Database, run_id: str, host: Host) -> RunRecord:
             raise RepositoriesHeld(
                 f"Run {run_id} is held by {holder} since {run.lease_since}.", next_step="Stop that process first."
             )
-        connection.execute(
-            update(sync_runs).where(sync_runs.c.run_id == run_id).values(lease_token=run.lease_token + 1)
-        )
-        connection.execute(update(failed_lines).where(failed_lines.c.run_id == run_id).values(pending=False))
-        close_run(connection, run_id, RunStatus.CANCELED)
+        cancel_run(connection, run)
         return _load(connection, run_id)
+
+
+def cancel_run(connection: Connection, run: RunRecord) -> None:
+    """Ends an unfinished run that nobody works on, in the caller's transaction."""
+    connection.execute(
+        update(sync_runs).where(sync_runs.c.run_id == run.run_id).values(lease_token=run.lease_token + 1)
+    )
+    connection.execute(update(failed_lines).where(failed_lines.c.run_id == run.run_id).values(pending=False))
+    close_run(connection, run.run_id, RunStatus.CANCELED)

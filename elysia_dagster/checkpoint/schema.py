@@ -37,6 +37,7 @@ sync_runs = Table(
     Column("changeset_info", Text),
     # what the promises need beyond the earlier columns
     Column("sequence", Integer),
+    # none: nothing takes this run up again (the earlier system's, a forgotten collection's)
     Column("identity", Text),
     Column("digest", Text),
     Column("store", Text),

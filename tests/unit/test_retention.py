@@ -6,8 +6,9 @@ import pytest
 from checkpoint_world import REPOSITORY, STORE, Checkpoint, failed
 from sqlalchemy import insert
 
-from elysia_dagster.checkpoint import ledger, retention, runs
+from elysia_dagster.checkpoint import claims, folders, ledger, queries, retention, runs
 from elysia_dagster.checkpoint.schema import documents, sync_runs
+from elysia_dagster.errors import LeaseLost, UsageError
 from elysia_dagster.models import RunStatus
 
 
@@ -89,3 +90,41 @@ def test_many_tombstones_behind_many_runs_take_no_time(checkpoint: Checkpoint) -
     begun = time.perf_counter()
     assert retention.drop_tombstones(checkpoint.database) == 20_000
     assert time.perf_counter() - begun < 5
+
+
+def forget(checkpoint: Checkpoint) -> int:
+    return retention.forget_collection(checkpoint.database, STORE, "Demo", checkpoint.host)
+
+
+def test_the_unfinished_runs_of_a_forgotten_collection_are_given_up(checkpoint: Checkpoint) -> None:
+    lease = checkpoint.held()
+    checkpoint.claim(lease, REPOSITORY)
+    checkpoint.intend(lease, "a.py", 2)
+    folders.record_removed_folders(checkpoint.database, lease, [(REPOSITORY, "gone", 3)])
+    ledger.settle_batch(checkpoint.database, lease, failed=[failed(1)])
+    runs.request_retry(checkpoint.database, checkpoint.run(lease), host=None, max_retries=3)
+    claims.release_lease(checkpoint.database, lease)
+    other = checkpoint.held(collection="Other")
+    assert forget(checkpoint) == 1
+    run = checkpoint.run(lease)
+    assert (run.status, run.lease_owner) == (RunStatus.CANCELED, None)
+    assert run.lease_token > lease.token
+    assert checkpoint.rows("SELECT 1 FROM failed_lines WHERE pending") == []
+    assert checkpoint.run(other).status is RunStatus.RUNNING
+    with pytest.raises(LeaseLost):
+        ledger.settle_batch(checkpoint.database, lease, failed=[failed(2)])
+
+
+def test_no_finished_run_of_a_forgotten_collection_is_taken_up_again(checkpoint: Checkpoint) -> None:
+    sequence = finished_with_failure(checkpoint)
+    [(run_id,)] = checkpoint.rows("SELECT run_id FROM sync_runs")
+    before = runs.load_run(checkpoint.database, run_id)
+    forget(checkpoint)
+    checkpoint.collection = checkpoint.register("Demo")
+    with pytest.raises(UsageError, match="was forgotten since"):
+        runs.request_retry(checkpoint.database, before, host=checkpoint.host, max_retries=None)
+    assert runs.find_finished(checkpoint.database, before.identity or "") is None, "the same changeset is applied anew"
+    assert queries.runs_with_failures(checkpoint.database) == []
+    assert runs.load_run(checkpoint.database, run_id).status is RunStatus.FAILED
+    add_tombstones(checkpoint, sequence)
+    assert retention.drop_tombstones(checkpoint.database) == 1, "it writes nothing any more"
