@@ -130,6 +130,8 @@ def sync(
 def resume(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
     """Go on with an interrupted run, without its input.
 
+    Without --run-id, runs that another process works on or whose input is not here are left out.
+
     \b
     Example: elysiactl index resume
     """
@@ -137,14 +139,22 @@ def resume(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
 
     from elysia_dagster.checkpoint import queries
     from elysia_dagster.cli.work import finish_all, working_engine
-    from elysia_dagster.sync.read import resume_run
+    from elysia_dagster.sync.read import resume_run, why_left_out
 
     with working_engine(settings, terminal) as (engine, signals):
         signals.input_read()
         names = [run_id] if run_id else [run.run_id for run in queries.unfinished_runs(engine.database)]
         if not names:
             terminal.note("There is no unfinished run.")
-        return finish_all(engine, [partial(resume_run, engine, name) for name in names], terminal, as_json=as_json)
+
+        def go_on(name: str) -> "ChangesetManifest | int":
+            # asked when its turn comes: meanwhile another process may have taken it
+            if run_id is None and (reason := why_left_out(engine, name)):
+                terminal.note(reason)
+                return 0
+            return resume_run(engine, name)
+
+        return finish_all(engine, [partial(go_on, name) for name in names], terminal, as_json=as_json)
 
 
 @command("retry", quiet=True, json=True)
@@ -182,13 +192,13 @@ def retry(
         if not names:
             terminal.note(f"Run {run_id} has no failed line." if run_id else "There is no failed line.")
 
-        def ask(name: str) -> "ChangesetManifest | None":
+        def ask(name: str) -> "ChangesetManifest | int":
             manifest = retry_run(engine, name, lines=lines, every=every, permanent=permanent)
             if manifest is None:
                 terminal.note(
                     f"Run {name} has failed lines, but none that may be tried again: --all asks for those whose tries "
                     "are used up, --permanent for those that cannot mend by themselves."
                 )
-            return manifest
+            return 1 if manifest is None else manifest
 
         return finish_all(engine, [partial(ask, name) for name in names], terminal, as_json=as_json)

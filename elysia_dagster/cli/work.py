@@ -67,12 +67,13 @@ def finish(engine: Engine, manifest: ChangesetManifest, terminal: Terminal, *, b
 
 
 def finish_all(
-    engine: Engine, begin: Sequence[Callable[[], ChangesetManifest | None]], terminal: Terminal, *, as_json: bool
+    engine: Engine, begin: Sequence[Callable[[], ChangesetManifest | int]], terminal: Terminal, *, as_json: bool
 ) -> int:
     """Works on one run after the other, and prints their reports; the exit code of them all.
 
     A run that cannot be worked on now does not keep the others from their turn: its error is said, and its exit code
-    is the command's. One of ``begin`` that gives None says that failed lines stay as they are. Raises ``Interrupted``.
+    is the command's. One of ``begin`` that gives an exit code in place of a manifest has said why there is nothing to
+    do. Raises ``Interrupted``.
     """
     codes: list[int] = []
     errors: list[int] = []
@@ -82,8 +83,8 @@ def finish_all(
         try:
             with terminal.waiting("opening the store"):
                 manifest = start()
-            if manifest is None:
-                codes.append(1)
+            if isinstance(manifest, int):
+                codes.append(manifest)
                 continue
             finished = finish(engine, manifest, terminal, began=began)
         except Interrupted:

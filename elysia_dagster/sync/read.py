@@ -99,7 +99,7 @@ def _open_run(
     if not request.force and not request.dry_run and (done := _already_done(engine, identity)):
         return manifest_of(done, resumed=False, finished=True)
     if unfinished := runs.find_unfinished(engine.database, identity):
-        return _go_on_with(engine, unfinished, request)
+        return _go_on_with(engine, unfinished, request, spooled, incoming)
     folder = engine.run_folder(run_id)
     os.rename(incoming, folder)
     sync_folder(folder.parent)
@@ -126,8 +126,10 @@ def _open_run(
     )
     engine.faults("run-opened")
     if not is_new:
-        shutil.rmtree(folder, ignore_errors=True)
-        return _go_on_with(engine, run, request)
+        try:
+            return _go_on_with(engine, run, request, spooled, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     try:
         open_collection(engine, run)
     except PermanentError:  # what was asked for cannot be: the same changeset, asked for rightly, is another run
@@ -148,17 +150,48 @@ def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
             f"Run {run_id} is {run.status.value}: there is nothing to resume.",
             next_step="Failed lines are tried again by: elysiactl index retry --run-id " + run_id,
         )
-    if not (engine.run_folder(run_id) / SPOOL_NAME).exists():
+    if not _spool_is_here(engine, run_id):
         raise UsageError(
             f"The input of run {run_id} is no longer in {engine.run_folder(run_id)}.",
-            next_step=f"Give it up (elysiactl index abandon --run-id {run_id}) and send the changeset again.",
+            next_step="Sync the same changeset again, which puts it back, or give the run up: "
+            f"elysiactl index abandon --run-id {run_id}",
         )
     return _go_on_with(engine, run)
 
 
-def _go_on_with(engine: Engine, run: RunRecord, request: SyncRequest | None = None) -> ChangesetManifest:
+def why_left_out(engine: Engine, run_id: str) -> str | None:
+    """Why a resume of every unfinished run passes this one by, as a sentence; None where it can be gone on with."""
+    run = runs.load_run(engine.database, run_id)
+    if run.status is not RunStatus.RUNNING:
+        return f"Run {run_id} is {run.status.value} meanwhile."
+    if holder := _holder(engine, run):
+        return f"Left out: run {run_id} is being worked on by {holder} since {run.lease_since}."
+    if run.options is not None and not _spool_is_here(engine, run_id):
+        return (
+            f"Left out: the input of run {run_id} is not in {engine.run_folder(run_id)}. Sync its changeset again, or "
+            f"give it up: elysiactl index abandon --run-id {run_id}"
+        )
+    return None
+
+
+def _spool_is_here(engine: Engine, run_id: str) -> bool:
+    return (engine.run_folder(run_id) / SPOOL_NAME).exists()
+
+
+def _holder(engine: Engine, run: RunRecord) -> str | None:
     holder = live_holder(run, engine.host, taker=Owner.this_process(engine.host))
-    if holder and not run.lease_parked:
+    return None if run.lease_parked else holder
+
+
+def _go_on_with(
+    engine: Engine,
+    run: RunRecord,
+    request: SyncRequest | None = None,
+    spooled: Spooled | None = None,
+    incoming: Path | None = None,
+) -> ChangesetManifest:
+    """``spooled`` below ``incoming`` is the run's input, given again: it stands in for a spool that is gone or torn."""
+    if holder := _holder(engine, run):
         raise RepositoriesHeld(
             f"Run {run.run_id} of this changeset is held by {holder} since {run.lease_since}.",
             next_step=f"Wait for it; see: elysiactl index status --run-id {run.run_id}",
@@ -166,8 +199,21 @@ def _go_on_with(engine: Engine, run: RunRecord, request: SyncRequest | None = No
         )
     if request is not None:
         run = _with_embedder_of(engine, run, request)
+    if spooled is not None and incoming is not None:
+        _put_back(engine.run_folder(run.run_id), spooled, incoming)
     open_collection(engine, run)
     return manifest_of(run, resumed=True)
+
+
+def _put_back(folder: Path, spooled: Spooled, incoming: Path) -> None:
+    """Gives a run the spool that was just made of the same bytes, where its own is not there whole."""
+    place = folder / SPOOL_NAME
+    if place.exists() and place.stat().st_size == spooled.size_bytes:
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.replace(incoming / SPOOL_NAME, place)
+    sync_folder(folder)
+    sync_folder(folder.parent)
 
 
 def _with_embedder_of(engine: Engine, run: RunRecord, request: SyncRequest) -> RunRecord:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from elysia_dagster.checkpoint import runs
 from elysia_dagster.errors import UsageError
-from elysia_dagster.sync.engine import Engine
+from elysia_dagster.sync.engine import Engine, open_collection
 from elysia_dagster.sync.read import SPOOL_NAME, ChangesetManifest, manifest_of
 
 
@@ -21,13 +21,14 @@ def retry_run(
 
     By default those with tries left; ``every`` whatever their count; ``permanent`` also those that no second try can
     mend; ``lines`` just these; ``due_only`` those whose next try is due. Raises ``UsageError`` (no such run or line,
-    the spool is gone), ``RepositoriesHeld``.
+    the spool is gone), ``RepositoriesHeld``, ``CollectionMismatch``.
     """
     run = runs.load_run(engine.database, run_id)
     if run.options is None or not (engine.run_folder(run_id) / SPOOL_NAME).exists():
         raise UsageError(
             f"The input of run {run_id} is no longer there.", next_step="Send its lines again as a new changeset."
         )
+    open_collection(engine, run)  # before the run is reopened: what cannot be written must not wait for it
     asked = runs.request_retry(
         engine.database,
         run,

@@ -199,7 +199,11 @@ def read_span(descriptor: int, offset: int, length: int) -> bytes:
     """One line of the spool by its place. Raises ``InputError`` where the spool is shorter than the plan says."""
     line = os.pread(descriptor, length, offset)
     if len(line) != length:
-        raise InputError("The spool is shorter than its plan.", next_step="Give the changeset again with --force.")
+        raise InputError(
+            "The spool is shorter than its plan.",
+            next_step="Sync the same changeset again, which puts it back; or give the run up (elysiactl index abandon) "
+            "and sync it anew.",
+        )
     return line
 
 

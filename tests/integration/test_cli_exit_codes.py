@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -186,12 +187,36 @@ def test_4_while_another_process_holds_the_run_or_its_repositories(shell: Any) -
             assert f"Repository demo is held by run {begun}" in overlapping.err
             assert "running" in shell.call("status").out
             assert "is held by" in refused(shell.call("abandon", "--run-id", begun), 4)
-            assert shell.call("resume").code == 4
+            assert shell.call("resume", "--run-id", begun).code == 4
+            others = shell.call("resume")
+            assert f"Left out: run {begun} is being worked on by process {os.getpid()}" in others.err
+            assert others.code == 4, "the other run still meets the claim of the one that is worked on"
     assert "waits to be resumed" in shell.call("status").out
     resumed = shell.call("resume")
     assert resumed.code == 0, resumed.err
     assert resumed.out.count("Resumed run ") == 2
     assert runs_of(shell) == [("completed",), ("completed",)]
+
+
+def test_resume_of_all_leaves_out_what_cannot_be_gone_on_with_here(shell: Any) -> None:
+    shell.write(read_py="x = 1\n", other_py="y = 1\n")
+    names = []
+    with closing(Engine.open(Settings.from_environment())) as engine:
+        request = SyncRequest(changeset=None, collection="Demo", roots=(shell.repository,))
+        for line in (b"read.py\n", b"other.py\n"):
+            names.append(read_changeset(engine, request, io.BufferedReader(io.BytesIO(line))).run_id)
+        shutil.rmtree(shell.state / "work" / names[0])
+        with engine.work_on(names[1]):
+            nothing = shell.call("resume")
+            assert nothing.code == 0, nothing.err
+            assert f"Left out: the input of run {names[0]} is not in" in nothing.err
+            assert f"Left out: run {names[1]} is being worked on by process" in nothing.err
+            assert nothing.out == ""
+    other = shell.call("resume", "--json")
+    assert other.code == 0, other.err
+    assert [run["run_id"] for run in json.loads(other.out)["runs"]] == [names[1]]
+    assert refused(shell.call("resume", "--run-id", names[0]), 2)
+    assert shell.call("sync", "--stdin", stdin=b"read.py\n").code == 0
 
 
 def test_70_for_a_bug(shell: Any, monkeypatch: pytest.MonkeyPatch) -> None:

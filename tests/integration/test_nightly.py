@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import shutil
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.checkpoint.retention import forget_collection
 from elysia_dagster.checkpoint.runs import load_run
-from elysia_dagster.errors import CollectionMismatch, Interrupted, RepositoriesHeld, UsageError
+from elysia_dagster.errors import CollectionMismatch, InputError, Interrupted, RepositoriesHeld, UsageError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.drive import carry_out, sync
 from elysia_dagster.sync.finalize import SyncReport
@@ -79,6 +80,37 @@ def test_a_resume_says_what_it_cannot_do(light_world: World) -> None:
     (light_world.state / "work" / begun.run_id / "changeset.jsonl").unlink()
     with pytest.raises(UsageError, match="no longer in"):
         resume_run(light_world.engine, begun.run_id)
+
+
+@pytest.mark.parametrize("lost", ["the folder", "the spool", "half of the spool"])
+def test_the_same_start_puts_a_lost_spool_back(lost: str, light_world: World) -> None:
+    lines: list[Line] = [
+        {"repo": "repo", "op": "add", "path": f"{name}.py", "content": f"{name} = 1\n"} for name in "abc"
+    ]
+    begun = stopped_after(light_world, 1, *lines)
+    settled = {path for (path,) in light_world.query("SELECT file_path FROM completed_lines")}
+    folder = light_world.state / "work" / begun.run_id
+    spool = folder / "changeset.jsonl"
+    whole = spool.read_bytes()
+    if lost == "the folder":
+        shutil.rmtree(folder)
+    elif lost == "the spool":
+        spool.unlink()
+    else:
+        spool.write_bytes(whole[:9])
+        for batch in folder.glob("batch-*"):
+            batch.unlink()
+        with pytest.raises(InputError, match="Sync the same changeset again"):
+            light_world.resume(begun.run_id)
+    assert light_world.recording is not None
+    light_world.recording.take_sent()
+    manifest = light_world.begin(*lines)
+    assert (manifest.run_id, manifest.resumed) == (begun.run_id, True)
+    assert spool.read_bytes() == whole
+    run = light_world.finish(manifest)
+    assert (run.status, run.success_count) == (RunStatus.COMPLETED, 3)
+    sent = light_world.recording.take_sent()
+    assert sent == [f"repo/{name}.py" for name in "abc" if f"{name}.py" not in settled], "what was settled stays so"
 
 
 def options_of(world: World, other: str) -> dict[str, Any]:
@@ -169,6 +201,18 @@ def test_a_collection_that_was_dropped_is_not_nothing_to_do(light_world: World) 
     light_world.recording.objects.clear()
     with pytest.raises(CollectionMismatch, match="dropped or made anew"):
         light_world.begin(*SELF_CONTAINED)
+
+
+def test_a_retry_into_a_dropped_collection_leaves_the_run_finished(light_world: World) -> None:
+    light_world.write("repo/here")
+    run = light_world.sync(*SELF_CONTAINED, {"repo": "repo", "op": "add", "path": "missing.py"})
+    assert run.status is RunStatus.FAILED
+    assert light_world.recording is not None
+    light_world.recording.collections.clear()
+    with pytest.raises(CollectionMismatch, match="dropped or made anew"):
+        light_world.retry(run.run_id, every=True)
+    assert load_run(light_world.engine.database, run.run_id).status is RunStatus.FAILED
+    assert light_world.query("SELECT pending FROM failed_lines") == [(0,)]
 
 
 @pytest.mark.parametrize("begun_anew_by", ["nobody", "another changeset"])
