@@ -1,5 +1,6 @@
 """``batch-<n>.arrow``: an embedded batch on disk, so that an embedding that was paid for is never paid again."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from elysia_dagster.models import Chunk, Outcome
-from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, write_hash
+from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange
 from elysia_dagster.sync.files import write_aside
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.winners import ChangeKind
+
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def batch_path(folder: Path, number: int) -> Path:
@@ -44,8 +47,13 @@ def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str)
         ],
         schema=schema,
     )
-    with write_aside(path) as file, pa.ipc.new_file(file, schema) as writer:
+    whole = pa.BufferOutputStream()
+    with pa.ipc.new_file(whole, schema) as writer:
         writer.write_batch(table)
+    content = whole.getvalue().to_pybytes()
+    with write_aside(path) as file:
+        file.write(content)
+        file.write(hashlib.sha256(content).digest())
 
 
 def _header(batch: EmbeddedBatch, model_id: str, chunker: str) -> bytes:
@@ -64,27 +72,29 @@ def _header(batch: EmbeddedBatch, model_id: str, chunker: str) -> bytes:
 def load_batch(path: Path, planned: list[PlannedChange], *, model_id: str, chunker: str) -> EmbeddedBatch | None:
     """The batch that was saved for just these changes, or None where there is none, or a torn or another one.
 
-    Every row is checked against its ``write_hash``, so that a damaged vector is made again and never sent.
+    A digest follows the Arrow file and is looked at first: of damaged bytes Arrow may make anything, or die.
     """
     try:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source) as reader:
+        content = path.read_bytes()
+        content, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        with pa.ipc.open_file(pa.BufferReader(content)) as reader:
             header = json.loads(reader.schema.metadata[b"batch"])
-            table = reader.get_batch(0)
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+            if (header["model"], header["chunker"]) != (model_id, chunker):
+                return None
+            batch = _made_of(header, reader.get_batch(0))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):  # none, or an earlier version's
         return None
-    if (header["model"], header["chunker"]) != (model_id, chunker):
-        return None
+    return batch if [change.planned for change in batch.changes] == planned else None
+
+
+def _made_of(header: dict[str, Any], table: pa.RecordBatch) -> EmbeddedBatch:
     texts = table.column("text").to_pylist()
     starts, ends = table.column("start_line").to_pylist(), table.column("end_line").to_pylist()
     hashes = tuple(table.column("write_hash").to_pylist())
     vectors = table.column("vector").flatten().to_numpy().reshape(len(texts), -1)
     changes = tuple(_change(fields, texts, starts, ends) for fields in header["changes"])
-    if [change.planned for change in changes] != planned:
-        return None
-    if hashes != tuple(
-        write_hash(text, vector, model_id, chunker) for text, vector in zip(texts, vectors, strict=True)
-    ):
-        return None
     return EmbeddedBatch(number=header["number"], changes=changes, vectors=vectors, write_hashes=hashes, embedded=0)
 
 

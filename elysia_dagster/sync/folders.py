@@ -1,8 +1,8 @@
 """A folder of a repository into its files: what git tracks or would track, or else all that lies there."""
 
 import heapq
-import io
 import os
+import select
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +11,9 @@ from typing import IO
 
 from elysia_dagster.errors import LineError, ResourceExhausted
 from elysia_dagster.sync.confine import ConfinedFolder
+
+GIT_SILENCE_S = 60.0
+"""Seconds without a name after which git is taken to hang: it opens a FIFO that is called .gitignore."""
 
 _READ_BYTES = 1 << 16
 # The repository's own configuration is somebody else's text: nothing that it names may be run.
@@ -50,9 +53,18 @@ class _Listing:
 
     def names(self) -> Iterator[bytes]:
         """The names as they come, in git's order."""
-        assert isinstance(self.process.stdout, io.BufferedReader)
+        assert self.process.stdout is not None
+        pipe = self.process.stdout.fileno()
         rest = b""
-        while part := self.process.stdout.read1(_READ_BYTES):
+        while True:
+            if not select.select([pipe], [], [], GIT_SILENCE_S)[0]:
+                raise LineError(
+                    f"git has listed nothing for {GIT_SILENCE_S:g} s in {self.process.args[-1]!r}.",  # type: ignore[index]
+                    next_step="Look for a FIFO or a device named .gitignore there.",
+                )
+            part = os.read(pipe, _READ_BYTES)
+            if not part:
+                return
             *names, rest = (rest + part).split(b"\0")
             yield from names
 

@@ -72,17 +72,16 @@ class PlanFile:
         try:
             self._file = pa.OSFile(str(path))
             self._reader = pa.ipc.open_file(self._file)
-            metadata = self._reader.schema.metadata[b"plan"]
-        except (OSError, pa.ArrowInvalid, KeyError) as error:
+            fields = json.loads(self._reader.schema.metadata[b"plan"])
+            self.repositories: list[str] = fields["repositories"]
+            self.folders: dict[str, str] = fields["folders"]
+            self.commits: dict[str, str | None] = fields["commits"]
+            self.removed_folders = [(name, path, line) for name, path, line in fields["removed_folders"]]
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"The plan {path} cannot be read: {error}.",
                 next_step="Remove it and resume the run: it is made again.",
             ) from error
-        fields = json.loads(metadata)
-        self.repositories: list[str] = fields["repositories"]
-        self.folders: dict[str, str] = fields["folders"]
-        self.commits: dict[str, str | None] = fields["commits"]
-        self.removed_folders = [(name, path, line) for name, path, line in fields["removed_folders"]]
 
     @property
     def batches(self) -> int:

@@ -249,6 +249,17 @@ def deep_path(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)
 
 
+def test_git_that_hangs_on_a_fifo_fails_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "file").touch()
+    os.mkfifo(tmp_path / "sub" / ".gitignore")
+    monkeypatch.setattr(folders, "GIT_SILENCE_S", 0.5)
+    with pytest.raises(LineError, match="git has listed nothing") as refused:
+        expanded(tmp_path, "sub")
+    assert not refused.value.permanent
+
+
 def test_a_deep_tree_needs_no_deep_stack(deep_path: Path) -> None:
     deep = "/".join(["d"] * 1_500)
     current = os.open(deep_path, os.O_RDONLY)

@@ -24,7 +24,12 @@ from elysia_dagster.sync.planfile import (
 from elysia_dagster.sync.plans import PLAN_NAME, RETRY_PLAN_NAME, RunPlan, plan_is_whole
 from elysia_dagster.sync.winners import ChangeIndex, ChangeKind
 
-METADATA: dict[str, Any] = {"repositories": ["r0", "r1"], "folders": {"r0": "/src/r0"}, "commits": {"r1": "c"}}
+METADATA: dict[str, Any] = {
+    "repositories": ["r0", "r1"],
+    "folders": {"r0": "/src/r0"},
+    "commits": {"r1": "c"},
+    "removed_folders": [["r0", "dir", 3]],
+}
 
 
 def write_plan(path: Path, changes: int, *, batch_size: int = 7, first_line: int = 1) -> None:
@@ -48,6 +53,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_plan(tmp_path / "plan", 30)
     plan = PlanFile(tmp_path / "plan")
     assert (plan.repositories, plan.folders, plan.commits) == (["r0", "r1"], {"r0": "/src/r0"}, {"r1": "c"})
+    assert plan.removed_folders == [("r0", "dir", 3)]
     assert plan.batches == 5
     changes = [change for batch in range(plan.batches) for change in plan.changes(batch)]
     assert [change.line for change in changes] == list(range(1, 31))
