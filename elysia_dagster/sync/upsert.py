@@ -6,18 +6,17 @@ intend (transaction) - insert - read back - remove what is left over - settle (t
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from elysia_dagster.checkpoint import ledger, lines
 from elysia_dagster.checkpoint.records import Intent, Settlement
 from elysia_dagster.errors import LeaseLost, StoreUnavailable
-from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject, document_id, object_id
+from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject, object_id
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
 from elysia_dagster.sync.batchfile import batch_path
 from elysia_dagster.sync.chunk import CHUNKER_ID
 from elysia_dagster.sync.engine import Work
-from elysia_dagster.sync.languages import extension_of, language_of
 from elysia_dagster.sync.linetracker import LineTracker
+from elysia_dagster.sync.objects import objects_of
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.winners import ChangeKind
 
@@ -117,7 +116,8 @@ class BatchUpserter:
         self._say_intentions(changes, sending, removals)
         for place, change in changes:
             if change.action is Action.WRITE and place not in sending.superseded:
-                sending.objects[place] = self._objects(batch, change)
+                commit = self._commits.get(change.planned.repository)
+                sending.objects[place] = objects_of(batch, change, collection=self._collection.name, commit=commit)
 
     def _intend_renamed_away(self, batch: EmbeddedBatch, sending: _Sending, removals: dict[int, int]) -> None:
         """The old side of a rename goes once the new side has arrived: not where that failed."""
@@ -163,39 +163,6 @@ class BatchUpserter:
             sending.most[key] = most
             removals[place] = most
         self._faults("intended")
-
-    def _objects(self, batch: EmbeddedBatch, change: PreparedChange) -> list[StoreObject]:
-        repository, path = change.planned.repository, change.planned.path
-        name = self._collection.name
-        document = document_id(name, repository, path)
-        modified = (
-            datetime.fromtimestamp(change.modified_at, UTC).isoformat() if change.modified_at is not None else None
-        )
-        first = change.rows[0]
-        return [
-            StoreObject(
-                id=object_id(name, repository, path, chunk.index),
-                vector=batch.vectors[first + chunk.index],
-                file_path=f"{repository}/{path}",
-                relative_path=path,
-                file_name=path.rpartition("/")[2],
-                repository=repository,
-                language=language_of(path),
-                extension=extension_of(path),
-                content_hash=change.content_hash or "",
-                write_hash=batch.write_hashes[first + chunk.index],
-                content=chunk.text,
-                size_bytes=change.size_bytes,
-                line_count=change.line_count,
-                last_modified=modified,
-                document_id=document,
-                chunk_index=chunk.index,
-                start_line=chunk.start_line,
-                end_line=chunk.end_line,
-                commit=self._commits.get(repository),
-            )
-            for chunk in change.chunks
-        ]
 
     def _insert_and_read_back(self, batch: EmbeddedBatch, sending: _Sending) -> None:
         objects = [each for some in sending.objects.values() for each in some]
