@@ -144,7 +144,7 @@ def _next_sequence(connection: Connection) -> int:
 
 
 def replace_options(database: Database, run: RunRecord, options: RunOptions) -> RunRecord:
-    """Gives other options to a run that nobody works on and that has settled nothing.
+    """Gives other options to a run that nobody works on: what each of them may still change is the caller's to know.
 
     Raises ``UsageError`` where it has meanwhile been taken.
     """
@@ -154,7 +154,7 @@ def replace_options(database: Database, run: RunRecord, options: RunOptions) -> 
             .where(
                 sync_runs.c.run_id == run.run_id,
                 sync_runs.c.lease_token == run.lease_token,
-                sync_runs.c.processed_lines == 0,
+                sync_runs.c.status == RunStatus.RUNNING.value,
             )
             .values(options=options.to_json())
         )

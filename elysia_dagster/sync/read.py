@@ -19,6 +19,7 @@ from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.engine import Engine, open_collection, remove_run_folder
 from elysia_dagster.sync.files import sync_folder
 from elysia_dagster.sync.locate import is_outside
+from elysia_dagster.sync.plans import PLAN_NAME
 from elysia_dagster.sync.spool import OversizedLine, Spooled, iterate_lines, open_changeset, spool
 
 SPOOL_NAME = "changeset.jsonl"
@@ -198,7 +199,7 @@ def _go_on_with(
             run_id=run.run_id,
         )
     if request is not None:
-        run = _with_embedder_of(engine, run, request)
+        run = _with_options_of(engine, run, request)
     if spooled is not None and incoming is not None:
         _put_back(engine.run_folder(run.run_id), spooled, incoming)
     open_collection(engine, run)
@@ -216,20 +217,41 @@ def _put_back(folder: Path, spooled: Spooled, incoming: Path) -> None:
     sync_folder(folder.parent)
 
 
-def _with_embedder_of(engine: Engine, run: RunRecord, request: SyncRequest) -> RunRecord:
-    """A run that has settled nothing yet takes the embedder that is asked for now; another keeps to its own.
+def _with_options_of(engine: Engine, run: RunRecord, request: SyncRequest) -> RunRecord:
+    """What this start asks for, as far as the run can still take it.
 
-    Raises ``UsageError`` where the two differ.
+    The embedder while nothing is settled, the size of batches while nothing is planned, the number of tries always;
+    ``force`` for what is not settled yet. Raises ``UsageError`` where the embedders differ otherwise.
     """
-    asked = request.embedder or engine.settings.embedder
-    if run.options is None or run.options.embedder == asked:
+    old = run.options
+    if old is None:
         return run
-    if run.processed_lines:
+    asked = request.embedder or engine.settings.embedder
+    if old.embedder != asked and run.processed_lines:
         raise UsageError(
-            f"Run {run.run_id} of this changeset began with the embedder {run.options.embedder}, not {asked}.",
-            next_step=f"Finish it (elysiactl index resume --run-id {run.run_id}) or give it up (… abandon …) first.",
+            f"Run {run.run_id} of this changeset began with the embedder {old.embedder}, not {asked}.",
+            next_step=f"Finish it (elysiactl index resume --run-id {run.run_id}) or give it up "
+            f"(elysiactl index abandon --run-id {run.run_id}) first.",
         )
-    return runs.replace_options(engine.database, run, replace(run.options, embedder=asked))
+    folder = engine.run_folder(run.run_id)
+    batch_size = request.batch_size
+    if batch_size != old.batch_size and (folder / PLAN_NAME).exists():
+        engine.say(f"Run {run.run_id} is planned already: it keeps its batch size of {old.batch_size}.")
+        batch_size = old.batch_size
+    new = replace(
+        old,
+        embedder=asked,
+        batch_size=batch_size,
+        max_retries=request.max_retries,
+        force=old.force or request.force,
+    )
+    if new == old:
+        return run
+    run = runs.replace_options(engine.database, run, new)
+    if new.force and not old.force:
+        for path in folder.glob("batch-*.arrow"):  # they may call documents unchanged that are now to be written
+            path.unlink(missing_ok=True)
+    return run
 
 
 def _already_done(engine: Engine, identity: str) -> RunRecord | None:

@@ -162,11 +162,41 @@ def test_how_it_is_packed_and_where_it_comes_from_does_not_matter(light_world: W
 def test_a_batch_size_of_its_own_still_goes_on_with_the_run(light_world: World) -> None:
     write_files(light_world)
     begun = stopped_after(light_world, 1, *BY_PATH)
-    manifest = light_world.begin(*BY_PATH, batch_size=77)
+    said: list[str] = []
+    engine = light_world.open_engine(parts={"say": said.append})
+    manifest = light_world.begin(*BY_PATH, batch_size=77, engine=engine)
     assert manifest.run_id == begun.run_id
+    assert said == [f"Run {begun.run_id} is planned already: it keeps its batch size of 1."]
     run = light_world.finish(manifest)
     assert run.options is not None
     assert run.options.batch_size == 1
+
+
+def test_a_run_that_is_not_planned_takes_the_batch_size_of_the_next_start(light_world: World) -> None:
+    write_files(light_world)
+    begun = light_world.begin(*BY_PATH, batch_size=1)
+    run = light_world.finish(light_world.begin(*BY_PATH, batch_size=77))
+    assert run.run_id == begun.run_id
+    assert run.options is not None
+    assert run.options.batch_size == 77
+
+
+def test_a_run_takes_the_number_of_tries_of_the_next_start(light_world: World) -> None:
+    write_files(light_world)
+    stopped_after(light_world, 1, *BY_PATH)
+    run = light_world.finish(light_world.begin(*BY_PATH, batch_size=1, max_retries=9))
+    assert run.options is not None
+    assert run.options.max_retries == 9
+
+
+def test_force_on_a_resumed_run_writes_what_is_not_settled_yet(light_world: World) -> None:
+    write_files(light_world)
+    light_world.sync(*BY_PATH)
+    stopped_after(light_world, 1, *BY_PATH)
+    run = light_world.finish(light_world.begin(*BY_PATH, batch_size=1, force=True))
+    outcomes = list(light_world.outcomes(run).values())
+    assert outcomes[0] == "unchanged", "what was settled stays settled"
+    assert outcomes[-1] == "indexed"
 
 
 def test_a_finished_changeset_that_carries_its_content_is_nothing_to_do(world: World) -> None:
