@@ -13,7 +13,14 @@ from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner
 from elysia_dagster.checkpoint.records import RunRecord
-from elysia_dagster.checkpoint.schema import documents, repository_claims, run_repositories, sync_runs
+from elysia_dagster.checkpoint.schema import (
+    IS_UNSETTLED,
+    collections,
+    documents,
+    repository_claims,
+    run_repositories,
+    sync_runs,
+)
 from elysia_dagster.errors import LeaseLost, RepositoriesHeld, TransientError
 from elysia_dagster.models import DocumentState, RunStatus
 
@@ -230,14 +237,25 @@ def _mark_overtaken(connection: Connection, run: RunRecord, host: Host) -> None:
     if run.lease_owner is None or run.lease_parked:
         return
     if Owner.from_json(run.lease_owner).liveness(host) is Liveness.UNKNOWN:
-        mark_suspect(connection, run.sequence)
+        mark_suspect(connection, run)
 
 
-def mark_suspect(connection: Connection, sequence: int | None) -> None:
-    """Every document that the run of ``sequence`` has in writing becomes suspect."""
+def mark_suspect(connection: Connection, run: RunRecord) -> None:
+    """Every document that a run has in writing becomes suspect, in the caller's transaction."""
+    its_collection = (
+        select(collections.c.collection_id)
+        .where(collections.c.store == run.store, collections.c.name == run.collection_name)
+        .scalar_subquery()
+    )
     connection.execute(
         update(documents)
-        .where(documents.c.version_sequence == sequence, documents.c.state == DocumentState.WRITING.value)
+        .where(
+            documents.c.collection_id == its_collection,
+            # as a range: for two equalities SQLite would rather read the whole collection by its primary key
+            documents.c.version_sequence.between(run.sequence, run.sequence),
+            IS_UNSETTLED,
+            documents.c.state == DocumentState.WRITING.value,
+        )
         .values(state=DocumentState.SUSPECT.value)
     )
 

@@ -27,7 +27,7 @@ from elysia_dagster.checkpoint.claims import Lease, check_token, lease_lost
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.lines import answer_older_failures, settle_lines
 from elysia_dagster.checkpoint.records import CompletedLine, DocumentRow, FailedLine, Intent, Settlement
-from elysia_dagster.checkpoint.schema import documents
+from elysia_dagster.checkpoint.schema import IS_UNSETTLED, documents
 from elysia_dagster.models import DocumentState
 
 Key = tuple[str, str]
@@ -337,7 +337,7 @@ def unsettled_documents(database: Database, collection_id: int, limit: int = 100
             select(documents)
             .where(
                 documents.c.collection_id == collection_id,
-                documents.c.state.in_([DocumentState.WRITING.value, DocumentState.SUSPECT.value]),
+                IS_UNSETTLED,
             )
             .order_by(documents.c.version_sequence)
             .limit(limit)
@@ -385,8 +385,10 @@ def count_unsettled(database: Database, collection_id: int, repository: str) -> 
         found: int = connection.execute(
             select(func.count()).where(
                 documents.c.collection_id == collection_id,
-                documents.c.repository == repository,
-                documents.c.state.in_([DocumentState.WRITING.value, DocumentState.SUSPECT.value]),
+                # a range over the index, and no bare column: else the primary key would seem better than its few rows
+                documents.c.version_sequence >= 0,
+                documents.c.repository.concat("") == repository,
+                IS_UNSETTLED,
             )
         ).scalar_one()
     return found

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from elysia_dagster.checkpoint import clock
-from elysia_dagster.checkpoint.claims import Lease, check_token, live_holder
+from elysia_dagster.checkpoint.claims import Lease, check_token, live_holder, mark_suspect
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
@@ -341,7 +341,11 @@ def abandon_run(database: Database, run_id: str, host: Host) -> RunRecord:
 
 
 def cancel_run(connection: Connection, run: RunRecord) -> None:
-    """Ends an unfinished run that nobody works on, in the caller's transaction."""
+    """Ends an unfinished run that nobody works on, in the caller's transaction.
+
+    What it had in writing is suspect: the store may hold some of it, and the run will never write it anew.
+    """
+    mark_suspect(connection, run)
     connection.execute(
         update(sync_runs).where(sync_runs.c.run_id == run.run_id).values(lease_token=run.lease_token + 1)
     )

@@ -138,6 +138,9 @@ documents = Table(
     PrimaryKeyConstraint("collection_id", "repository", "path"),
     sqlite_with_rowid=False,
 )
+IS_UNSETTLED = text("documents.state IN ('writing', 'suspect')")
+"""For queries, with the values in the statement's text: SQLite uses a partial index for no parameter."""
+
 Index(
     "idx_documents_unsettled",
     documents.c.collection_id,

@@ -10,7 +10,7 @@ from elysia_dagster.checkpoint import claims, clock, ledger, queries, runs
 from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.errors import CheckpointError, RepositoriesHeld, UsageError
-from elysia_dagster.models import ErrorKind, RunStatus
+from elysia_dagster.models import DocumentState, ErrorKind, RunStatus
 
 
 def settle_all(checkpoint: Checkpoint, lease: Lease, *, bad: dict[int, ErrorKind] | None = None) -> RunRecord:
@@ -190,6 +190,16 @@ def test_a_run_is_given_up_for_good(checkpoint: Checkpoint) -> None:
     assert checkpoint.rows("SELECT 1 FROM failed_lines WHERE pending") == []
     with pytest.raises(UsageError, match="is canceled, not running"):
         runs.abandon_run(checkpoint.database, lease.run_id, checkpoint.host)
+
+
+def test_what_a_given_up_run_had_in_writing_is_suspect(checkpoint: Checkpoint) -> None:
+    lease, other = checkpoint.held(), checkpoint.held()
+    checkpoint.intend(lease, "a.py", 1)
+    checkpoint.intend(other, "b.py", 1)
+    claims.release_lease(checkpoint.database, lease)
+    runs.abandon_run(checkpoint.database, lease.run_id, checkpoint.host)
+    assert checkpoint.document("a.py").state is DocumentState.SUSPECT, "it will never be written anew"
+    assert checkpoint.document("b.py").state is DocumentState.WRITING
 
 
 def test_the_latest_finished_run_counts_and_a_given_up_one_does_not(checkpoint: Checkpoint) -> None:

@@ -1,0 +1,62 @@
+"""Queries that look for a few rows among a collection's many find them by an index."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from checkpoint_world import REPOSITORY, Checkpoint
+from sqlalchemy import event
+
+from elysia_dagster.checkpoint import claims, ledger, retention
+
+
+@contextmanager
+def recorded(checkpoint: Checkpoint) -> Iterator[list[tuple[str, Any]]]:
+    """Every statement that the block sends, with its parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(checkpoint.database.engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(checkpoint.database.engine, "before_cursor_execute", note)
+
+
+def mark_suspect(checkpoint: Checkpoint) -> None:
+    run = checkpoint.start()
+    with checkpoint.database.write() as connection:
+        claims.mark_suspect(connection, run)
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        pytest.param(
+            lambda checkpoint: ledger.unsettled_documents(checkpoint.database, checkpoint.collection),
+            "idx_documents_unsettled",
+            id="unsettled documents",
+        ),
+        pytest.param(
+            lambda checkpoint: ledger.count_unsettled(checkpoint.database, checkpoint.collection, REPOSITORY),
+            "idx_documents_unsettled",
+            id="unsettled documents of a repository",
+        ),
+        pytest.param(mark_suspect, "idx_documents_unsettled", id="what a run has in writing"),
+        pytest.param(
+            lambda checkpoint: retention.drop_tombstones(checkpoint.database), "idx_documents_absent", id="tombstones"
+        ),
+    ],
+)
+def test_a_partial_index_serves(ask: Callable[[Checkpoint], object], index: str, checkpoint: Checkpoint) -> None:
+    if checkpoint.database.engine.dialect.name != "sqlite":
+        pytest.skip("a server plans by what its tables hold")
+    with recorded(checkpoint) as sent:
+        ask(checkpoint)
+    asked = [each for each in sent if each[0].startswith(("SELECT documents", "SELECT count", "UPDATE documents"))]
+    assert len(asked) == 1
+    [(statement, parameters)] = asked
+    with checkpoint.database.read() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    assert any(f"USING INDEX {index}" in step or f"USING COVERING INDEX {index}" in step for step in plan), plan
