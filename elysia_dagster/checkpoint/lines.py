@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.bulk import BulkStatement
@@ -140,7 +140,8 @@ def _backoff_s(retries: int | None) -> float:
 def answer_older_failures(connection: Connection, lease: Lease, keys: Sequence[tuple[str, str]]) -> None:
     """Failed lines of older runs that ask one thing of these documents are completed as superseded.
 
-    A run whose last failed line goes that way is completed; where the last one of a repository does, its commit moves.
+    A run whose last failed line goes that way is completed, but one that was given up stays so; where the last one of a
+    repository does, its commit moves.
     """
     run = connection.execute(select(sync_runs).where(sync_runs.c.run_id == lease.run_id)).one()
     paths: dict[str, list[str]] = {}
@@ -157,7 +158,7 @@ def answer_older_failures(connection: Connection, lease: Lease, keys: Sequence[t
                 sync_runs.c.store == run.store,
                 sync_runs.c.collection_name == run.collection_name,
                 sync_runs.c.sequence < lease.sequence,
-                sync_runs.c.status != RunStatus.CANCELED.value,
+                sync_runs.c.identity.is_not(None),  # not those of a forgotten collection of the same name
             )
         ).all()
         for line in answered:
@@ -170,7 +171,7 @@ def _move_commit(connection: Connection, lease: Lease, older: str, repository: s
     """Moves a repository's commit to the one of an older run that is finished and has no failed line there now."""
     run = connection.execute(select(sync_runs).where(sync_runs.c.run_id == older)).one()
     record = json.loads(run.changeset_info or "{}").get(repository)
-    if record is None or run.status == RunStatus.RUNNING.value:
+    if record is None or run.status in (RunStatus.RUNNING.value, RunStatus.CANCELED.value):
         return
     left = connection.execute(
         select(failed_lines.c.line_number)
@@ -251,20 +252,6 @@ def settled_lines_bitmap(database: Database, run_id: str, total_lines: int) -> b
                 for (line,) in slice_:
                     settled[line] = 1
     return settled
-
-
-def count_settled(database: Database, run_id: str) -> int:
-    """How many lines are settled for the present attempt."""
-    with database.read() as connection:
-        completed = connection.execute(
-            select(func.count()).select_from(completed_lines).where(completed_lines.c.run_id == run_id)
-        ).scalar_one()
-        failed = connection.execute(
-            select(func.count())
-            .select_from(failed_lines)
-            .where(failed_lines.c.run_id == run_id, failed_lines.c.pending.is_(False))
-        ).scalar_one()
-    return completed + failed
 
 
 def pending_lines(database: Database, run_id: str) -> frozenset[int]:

@@ -44,7 +44,6 @@ def test_counters_are_true_whatever_is_settled_failed_and_tried_again(
     for numbers, how in steps:
         if how == "retry":
             runs.request_retry(checkpoint.database, checkpoint.run(lease), host=None, max_retries=None)
-            assert lines.count_settled(checkpoint.database, lease.run_id) == len(done)
             assert lines.pending_lines(checkpoint.database, lease.run_id) == bad
             settle(checkpoint, lease, bad=sorted(bad - numbers), done=sorted(bad & numbers))
             done, bad = done | (bad & numbers), bad - numbers
@@ -59,7 +58,6 @@ def test_counters_are_true_whatever_is_settled_failed_and_tried_again(
         assert (run.success_count, run.error_count) == (len(done), len(bad))
         bitmap = lines.settled_lines_bitmap(checkpoint.database, lease.run_id, 12)
         assert {number for number in range(1, 13) if bitmap[number]} == done | bad
-        assert lines.count_settled(checkpoint.database, lease.run_id) == len(done | bad)
 
 
 def test_a_failed_line_counts_its_retries_and_waits_longer_each_time(checkpoint: Checkpoint) -> None:
@@ -127,16 +125,28 @@ def test_a_newer_run_answers_the_failed_lines_of_older_ones(checkpoint: Checkpoi
     assert details == [(f"answered by run {newer.run_id}",)]
 
 
-@pytest.mark.parametrize("why", ["newer", "other collection", "several documents", "given up"])
+@pytest.mark.parametrize("why", ["newer", "other collection", "several documents", "forgotten"])
 def test_some_failed_lines_are_not_answered(why: str, checkpoint: Checkpoint) -> None:
     newer = checkpoint.held() if why == "newer" else None
     older = finished_with_failures(checkpoint, "a.py", single=why != "several documents")
     if why == "other collection":
         newer = checkpoint.held(collection="Other")
-    if why == "given up":
-        checkpoint.execute("UPDATE sync_runs SET status = 'canceled'")
+    if why == "forgotten":
+        checkpoint.execute("UPDATE sync_runs SET identity = NULL")
     answer(checkpoint, newer or checkpoint.held(), "a.py")
     assert checkpoint.run(older).error_count == 1
+    assert_counters_true(checkpoint)
+
+
+def test_a_given_up_run_is_answered_and_stays_given_up(checkpoint: Checkpoint) -> None:
+    older = finished_with_failures(checkpoint, "a.py")
+    checkpoint.execute(
+        "UPDATE sync_runs SET status = 'canceled', changeset_info = :info", info='{"repo": {"commit": "c1"}}'
+    )
+    answer(checkpoint, checkpoint.held(), "a.py")
+    run = checkpoint.run(older)
+    assert (run.status, run.error_count) == (RunStatus.CANCELED, 0)
+    assert checkpoint.rows("SELECT 1 FROM repository_changesets") == [], "not all of its lines are in the collection"
     assert_counters_true(checkpoint)
 
 
