@@ -88,6 +88,10 @@ def move_commit_of(
     ).one_or_none()
     if before is not None and before.sequence > sequence:
         return None
+    if before is not None and before.run_id == run_id and before.commit_id == record.get("commit"):
+        # moved already, by a process that was killed before the run's end
+        known: str | None = before.gap
+        return known
     gap = None
     parent = record.get("parent")
     if parent and before is not None and before.commit_id not in (parent, record.get("commit")):
