@@ -10,7 +10,7 @@ import os
 import platform
 import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +28,7 @@ ROWS = (
     "starting",
     "embedding",
 )
-"""Each is a module of this package with ``run(scale) -> list[Figure]``."""
+"""Each is a module of this package with ``run(scale)``, which gives its figures."""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="benchmarks-") as folder:
         scale = Scale(quick=options.quick, folder=Path(folder))
         for row in options.only or ROWS:
-            run: Callable[[Scale], list[Figure]] = import_module(f"benchmarks.{row}").run
+            run: Callable[[Scale], Iterable[Figure]] = import_module(f"benchmarks.{row}").run
             for figure in run(scale):
                 figures.append(figure)
                 if not options.json:

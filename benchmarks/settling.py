@@ -70,7 +70,7 @@ def run(scale: Scale) -> list[Figure]:
             row="settling",
             what="intending and settling lines with the ledger, batch 200, against one connection for each line",
             measured=f"{ours_per_s:,.0f} lines/s, {times:,.0f}x the {theirs_per_s:,.0f} lines/s of one by "
-            f"one (best of {TURNS} turns; over all turns {ours_per_cpu_s:,.0f} lines a second of CPU)",
+            f"one (best of {TURNS} turns each; over all turns {ours_per_cpu_s:,.0f} lines a second of CPU)",
             must_reach=f">= {MUST_LINES_PER_S:,} lines/s and >= {MUST_TIMES}x",
             reached=ours_per_s >= MUST_LINES_PER_S and times >= MUST_TIMES,
             details={"lines": lines, "times": times, "lines_per_s": ours_per_s, **settled},

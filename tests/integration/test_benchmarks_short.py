@@ -68,7 +68,7 @@ def test_the_job_indexes_the_same_documents(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded_and_every_line_arrives(tmp_path: Path) -> None:
-    memory, with_lancedb, time = figures("growth", tmp_path)
+    memory, time, with_lancedb = figures("growth", tmp_path)
     for run in memory["details"]["runs"] + with_lancedb["details"]["runs"]:
         assert run["outcomes"] == {"indexed": run["lines"]}
         assert run["status"] == "completed"
