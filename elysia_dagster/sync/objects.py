@@ -10,7 +10,7 @@ from elysia_dagster.sync.languages import extension_of, language_of
 def objects_of(
     batch: EmbeddedBatch, change: PreparedChange, *, collection: str, commit: str | None
 ) -> list[StoreObject]:
-    """One object for each chunk of a change of the batch. ``commit`` is where its repository stands, if that is told."""
+    """One object for each chunk of a change of the batch. ``commit`` says where its repository stands, if told."""
     repository, path = change.planned.repository, change.planned.path
     document = document_id(collection, repository, path)
     modified = datetime.fromtimestamp(change.modified_at, UTC).isoformat() if change.modified_at is not None else None
