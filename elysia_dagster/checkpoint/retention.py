@@ -86,6 +86,7 @@ def _drop_slice(database: Database, collection_id: int) -> int:
             select(documents.c.repository, documents.c.path)
             .where(documents.c.collection_id == collection_id, _IS_ABSENT)
             .where(true() if oldest is None else documents.c.version_sequence < oldest)
+            .order_by(documents.c.version_sequence)
             .limit(TOMBSTONE_SLICE)
         ).all()
         if keys:
