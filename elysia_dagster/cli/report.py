@@ -42,6 +42,7 @@ def as_json(finished: Finished) -> dict[str, Any]:
         "dry_run": run.dry_run,
         "resumed": finished.manifest.resumed,
         "nothing_to_do": finished.manifest.finished,
+        "settled_before": finished.manifest.settled_before,
     }
     timing = {"seconds": round(finished.seconds, 3), "lines_per_second": round(finished.lines_per_second, 1)}
     if isinstance(finished.report, Preview):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elysia_dagster.cli.options import collection_option, command, embedder_option, run_id_option, store_option
-from elysia_dagster.cli.terminal import Terminal, printable
+from elysia_dagster.cli.terminal import Terminal, counted, printable
 from elysia_dagster.errors import InputError, UsageError
 from elysia_dagster.settings import Settings
 
@@ -68,7 +68,7 @@ def sync(
     """Apply a changeset to a collection.
 
     CHANGESET is a file of JSON lines, as mgit diff prints them, or of paths; plain, .gz or .zst. The same command
-    again goes on where an interrupted one stopped.
+    again goes on where an interrupted one stopped; where lines name files, it then looks at them all once more.
 
     \b
     Example: git ls-files | elysiactl index sync --stdin --collection Demo
@@ -86,7 +86,7 @@ def sync(
     from elysia_dagster.cli.report import as_text
     from elysia_dagster.cli.work import finish, working_engine
     from elysia_dagster.sync.drive import sync as begin
-    from elysia_dagster.sync.read import SyncRequest
+    from elysia_dagster.sync.read import SyncRequest, begin_again, holds_earlier_files
     from elysia_dagster.sync.scan import default_roots
 
     request = SyncRequest(
@@ -118,10 +118,20 @@ def sync(
             manifest = begin(engine, request, sys.stdin.buffer if from_stdin else None)
         signals.input_read()
         finished = finish(engine, manifest, terminal, began=began)
+        report = json_report(finished)
+        if not as_json and not terminal.quiet:
+            terminal.result(as_text(finished))
+        if holds_earlier_files(engine, manifest):
+            terminal.note(
+                f"{counted(manifest.settled_before, 'line')} of run {manifest.run_id} had been settled before this "
+                "start, and files may have changed since: the changeset is applied once more."
+            )
+            finished = finish(engine, begin_again(engine, request, manifest), terminal, began=time.monotonic())
+            report["applied_again"] = json_report(finished)
+            if not as_json and not terminal.quiet:
+                terminal.result(as_text(finished))
     if as_json:
-        terminal.result_json(json_report(finished))
-    elif not terminal.quiet:
-        terminal.result(as_text(finished))
+        terminal.result_json(report)
     return finished.exit_code
 
 

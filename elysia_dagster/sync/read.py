@@ -5,7 +5,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -45,7 +46,8 @@ class SyncRequest:
 @dataclass(frozen=True, kw_only=True)
 class ChangesetManifest:
     """What the next stages work on. ``resumed`` says that an earlier process began the run; ``finished`` that there
-    is nothing to do, because the same bytes were applied and nothing has changed since."""
+    is nothing to do, because the same bytes were applied and nothing has changed since. ``planned_before`` and
+    ``settled_before`` say how far earlier starts had come."""
 
     run_id: str
     total_lines: int
@@ -53,6 +55,8 @@ class ChangesetManifest:
     input_source: str
     resumed: bool = False
     finished: bool = False
+    planned_before: bool = False
+    settled_before: int = 0
 
 
 def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None = None) -> ChangesetManifest:
@@ -69,9 +73,7 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
     engine.embedder(request.embedder)  # a spec that names nothing is said before anything is read
     source = _as_text(request.changeset) if request.changeset else "<stdin>"
     run_id = runs.new_run_id()
-    incoming = engine.run_folder(f".incoming-{run_id}-{secrets.token_hex(2)}")
-    incoming.mkdir(parents=True, mode=0o700)
-    try:
+    with _incoming(engine, run_id) as incoming:
         engine.faults("spool-begun")
         opened = open_changeset(request.changeset) if request.changeset else stream
         assert opened is not None
@@ -83,8 +85,17 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
         engine.input_read()
         engine.faults("spooled")
         return _open_run(engine, request, source, spooled, incoming, run_id)
+
+
+@contextmanager
+def _incoming(engine: Engine, run_id: str) -> Iterator[Path]:
+    """A folder for a spool that has no run yet; what is left in it goes."""
+    folder = engine.run_folder(f".incoming-{run_id}-{secrets.token_hex(2)}")
+    folder.mkdir(parents=True, mode=0o700)
+    try:
+        yield folder
     finally:
-        shutil.rmtree(incoming, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _as_text(path: Path) -> str:
@@ -138,6 +149,27 @@ def _open_run(
         remove_run_folder(engine, run.run_id)
         raise
     return manifest_of(run, resumed=False)
+
+
+def holds_earlier_files(engine: Engine, manifest: ChangesetManifest) -> bool:
+    """Whether a run that has ended may have applied files as they were before the start that ``manifest`` is of.
+
+    What an earlier start had settled, embedded or listed of a folder is not looked at again when the run is resumed.
+    """
+    run = runs.load_run(engine.database, manifest.run_id)
+    return manifest.planned_before and not run.dry_run and not run.self_contained
+
+
+def begin_again(engine: Engine, request: SyncRequest, manifest: ChangesetManifest) -> ChangesetManifest:
+    """A new run of the input of one that has ended, from its spool. Raises what ``read_changeset`` raises."""
+    ended = runs.load_run(engine.database, manifest.run_id)
+    run_id = runs.new_run_id()
+    with _incoming(engine, run_id) as incoming, open_changeset(engine.run_folder(ended.run_id) / SPOOL_NAME) as file:
+        null_separated = ended.options is not None and ended.options.null_separated
+        spooled = spool(file, incoming / SPOOL_NAME, source=manifest.input_source, null_separated=null_separated)
+        # what was to be forced has been: now only what differs is written
+        again = replace(request, force=False)
+        return _open_run(engine, again, manifest.input_source, spooled, incoming, run_id)
 
 
 def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
@@ -203,7 +235,11 @@ def _go_on_with(
     if spooled is not None and incoming is not None:
         _put_back(engine.run_folder(run.run_id), spooled, incoming)
     open_collection(engine, run)
-    return manifest_of(run, resumed=True)
+    return replace(
+        manifest_of(run, resumed=True),
+        planned_before=(engine.run_folder(run.run_id) / PLAN_NAME).exists(),
+        settled_before=run.processed_lines,
+    )
 
 
 def _put_back(folder: Path, spooled: Spooled, incoming: Path) -> None:

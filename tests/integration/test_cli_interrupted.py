@@ -1,15 +1,23 @@
 """SIGINT and SIGTERM: what is settled stays settled, and the run goes on from there."""
 
+import io
 import json
 import os
 import pty
 import signal
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
+
+from elysia_dagster.errors import Interrupted
+from elysia_dagster.settings import Settings
+from elysia_dagster.sync.drive import carry_out, sync
+from elysia_dagster.sync.engine import Engine
+from elysia_dagster.sync.read import SyncRequest
 
 LINES = 1_500
 
@@ -81,6 +89,38 @@ def test_the_same_command_again_resumes(shell: Any, tmp_path: Path) -> None:
     assert again.code == 0
     assert again.out.startswith("Resumed run sync-")
     assert shell.query("SELECT COUNT(*), MIN(status) FROM sync_runs") == [(1, "completed")]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_same_command_again_ends_with_the_files_as_they_are_now(shell: Any, as_json: bool) -> None:
+    """One line is settled and one embedded when the first process ends; both files change before the next."""
+    shell.write(a_py="yesterdaya = 1\n", b_py="yesterdayb = 1\n", c_py="same = 1\n")
+    lines = b"a.py\nb.py\nc.py\n"
+    passed: list[str] = []
+    stop = {"faults": passed.append, "stop_requested": lambda: "settled" in passed}
+    with closing(Engine.open(Settings.from_environment(), **stop)) as engine:
+        request = SyncRequest(changeset=None, collection="Demo", roots=(shell.repository,), batch_size=1)
+        manifest = sync(engine, request, io.BufferedReader(io.BytesIO(lines)))
+        with pytest.raises(Interrupted):
+            carry_out(engine, manifest, lambda *_: None)
+    shell.write(a_py="tonighta = 1\n", b_py="tonightb = 1\n")
+    again = shell.call("sync", "--stdin", *(["--json"] if as_json else []), stdin=lines)
+    assert again.code == 0, again.err
+    assert f"of run {manifest.run_id} had been settled before this start" in again.err
+    if as_json:
+        report = json.loads(again.out)
+        assert (report["run_id"], report["resumed"]) == (manifest.run_id, True)
+        assert report["settled_before"] >= 1
+        assert report["applied_again"]["resumed"] is False
+        assert report["applied_again"]["outcomes"]["unchanged"] >= 1
+    else:
+        assert again.out.startswith(f"Resumed run {manifest.run_id}.")
+        assert again.out.count(" completed: 3 lines") == 2
+    for name in "ab":
+        hits = json.loads(shell.call("search", f"tonight{name}", "--mode", "text", "--json").out)
+        assert [hit["text"] for hit in hits] == [f"tonight{name} = 1\n"]
+        assert json.loads(shell.call("search", f"yesterday{name}", "--mode", "text", "--json").out) == []
+    assert shell.query("SELECT status FROM sync_runs") == [("completed",)] * 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
