@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from elysia_dagster.checkpoint import clock
@@ -123,40 +123,65 @@ def mark_incomplete(database: Database, collection_id: int) -> None:
 
     An unreadable line may be of any repository of its run, so it counts for each of them.
     """
-    may_be_of_it = or_(
-        failed_lines.c.repository == repository_changesets.c.repository,
-        and_(
-            failed_lines.c.repository == "",
-            exists()
-            .where(
-                run_repositories.c.run_id == failed_lines.c.run_id,
-                run_repositories.c.repository == repository_changesets.c.repository,
-            )
-            .correlate(failed_lines, repository_changesets),
-        ),
-    )
-    failures = (
-        select(func.count())
-        .select_from(failed_lines)
-        .join(sync_runs, sync_runs.c.run_id == failed_lines.c.run_id)
-        .join(
-            collections,
-            (collections.c.store == sync_runs.c.store) & (collections.c.name == sync_runs.c.collection_name),
-        )
-        .where(
-            collections.c.collection_id == collection_id,
-            may_be_of_it,
-            sync_runs.c.sequence <= repository_changesets.c.sequence,
-        )
-        .correlate(repository_changesets)
-        .scalar_subquery()
-    )
     with database.write() as connection:
-        connection.execute(
-            update(repository_changesets)
-            .where(repository_changesets.c.collection_id == collection_id)
-            .values(incomplete=failures > 0)
-        )
+        oldest = _oldest_failures(connection, collection_id)
+        stands = connection.execute(
+            select(
+                repository_changesets.c.repository,
+                repository_changesets.c.sequence,
+                repository_changesets.c.incomplete,
+            ).where(repository_changesets.c.collection_id == collection_id)
+        ).all()
+        changed = [
+            {"b_collection": collection_id, "b_repository": repository, "b_incomplete": not incomplete}
+            for repository, sequence, incomplete in stands
+            if (oldest.get(repository, sequence + 1) <= sequence) != bool(incomplete)
+        ]
+        if changed:
+            connection.execute(_SET_INCOMPLETE, changed)
+
+
+_SET_INCOMPLETE = (
+    update(repository_changesets)
+    .where(
+        repository_changesets.c.collection_id == bindparam("b_collection"),
+        repository_changesets.c.repository == bindparam("b_repository"),
+    )
+    .values(incomplete=bindparam("b_incomplete"))
+)
+
+
+def _oldest_failures(connection: Connection, collection_id: int) -> dict[str, int]:
+    """By repository the sequence of the oldest run that has a failed line there, or one that may be of it.
+
+    Read once for all repositories: each failed line compared with each of them would hold other writers up.
+    """
+    is_of_collection = (
+        collections.c.collection_id == collection_id,
+        collections.c.store == sync_runs.c.store,
+        collections.c.name == sync_runs.c.collection_name,
+        sync_runs.c.identity.is_not(None),  # not those of a forgotten collection of the same name
+    )
+    named = (
+        select(failed_lines.c.repository, func.min(sync_runs.c.sequence))
+        .join(sync_runs, sync_runs.c.run_id == failed_lines.c.run_id)
+        .join(collections, and_(*is_of_collection))
+        .where(failed_lines.c.repository != "")
+        .group_by(failed_lines.c.repository)
+    )
+    with_unreadable = select(failed_lines.c.run_id).where(failed_lines.c.repository == "").distinct()
+    unreadable = (
+        select(run_repositories.c.repository, func.min(sync_runs.c.sequence))
+        .join(sync_runs, sync_runs.c.run_id == run_repositories.c.run_id)
+        .join(collections, and_(*is_of_collection))
+        .where(run_repositories.c.run_id.in_(with_unreadable))
+        .group_by(run_repositories.c.repository)
+    )
+    oldest: dict[str, int] = {}
+    for statement in (named, unreadable):
+        for repository, sequence in connection.execute(statement):
+            oldest[repository] = min(sequence, oldest.get(repository, sequence))
+    return oldest
 
 
 def repositories_with_failures(database: Database, run_id: str) -> frozenset[str]:
