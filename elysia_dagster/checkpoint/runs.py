@@ -13,7 +13,9 @@ from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
 from elysia_dagster.checkpoint.schema import (
     completed_lines,
+    documents,
     failed_lines,
+    repository_changesets,
     repository_claims,
     run_repositories,
     sequences,
@@ -66,25 +68,35 @@ def find_finished(database: Database, identity: str) -> RunRecord | None:
 
 
 def touched_since(database: Database, run: RunRecord) -> bool:
-    """Whether a run that began later has claimed one of this run's repositories."""
+    """Whether a run that began later has claimed one of this run's repositories, or changed something there.
+
+    A later run that was cleaned up has left no claim, but its sequence where it moved a commit or a document.
+    """
     mine = run_repositories.alias("mine")
     later = run_repositories.alias("later")
     with database.read() as connection:
-        found = connection.execute(
-            select(later.c.run_id)
-            .select_from(mine)
-            .join(
-                later,
-                and_(
-                    later.c.collection_id == mine.c.collection_id,
-                    later.c.repository == mine.c.repository,
-                    later.c.sequence > mine.c.sequence,
-                ),
-            )
-            .where(mine.c.run_id == run.run_id)
-            .limit(1)
-        ).first()
-    return found is not None
+        for table, sequence in (
+            (later, later.c.sequence),
+            (repository_changesets, repository_changesets.c.sequence),
+            (documents, documents.c.version_sequence),
+        ):
+            found = connection.execute(
+                select(table.c.repository)
+                .select_from(mine)
+                .join(
+                    table,
+                    and_(
+                        table.c.collection_id == mine.c.collection_id,
+                        table.c.repository == mine.c.repository,
+                        sequence > mine.c.sequence,
+                    ),
+                )
+                .where(mine.c.run_id == run.run_id)
+                .limit(1)
+            ).first()
+            if found is not None:
+                return True
+    return False
 
 
 def start_run(

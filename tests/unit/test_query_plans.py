@@ -8,7 +8,7 @@ import pytest
 from checkpoint_world import REPOSITORY, Checkpoint
 from sqlalchemy import event
 
-from elysia_dagster.checkpoint import claims, ledger, retention
+from elysia_dagster.checkpoint import claims, ledger, retention, runs
 
 
 @contextmanager
@@ -60,3 +60,19 @@ def test_a_partial_index_serves(ask: Callable[[Checkpoint], object], index: str,
     with checkpoint.database.read() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert any(f"USING INDEX {index}" in step or f"USING COVERING INDEX {index}" in step for step in plan), plan
+
+
+def test_what_later_runs_left_in_a_runs_repositories_is_searched_by_key(checkpoint: Checkpoint) -> None:
+    if checkpoint.database.engine.dialect.name != "sqlite":
+        pytest.skip("a server plans by what its tables hold")
+    run = checkpoint.start()
+    with recorded(checkpoint) as sent:
+        assert not runs.touched_since(checkpoint.database, run)
+    for statement, parameters in sent:
+        if statement.startswith("SELECT"):
+            with checkpoint.database.read() as connection:
+                plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            assert len(plan) == 2
+            assert plan[0].startswith("SEARCH mine USING")
+            assert plan[1].startswith("SEARCH")
+            assert "collection_id=? AND repository=?" in plan[1]

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from checkpoint_world import Checkpoint, completed, failed
+from checkpoint_world import REPOSITORY, Checkpoint, completed, failed
 
-from elysia_dagster.checkpoint import claims, clock, ledger, queries, runs
+from elysia_dagster.checkpoint import claims, clock, collections, ledger, queries, retention, runs
 from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.errors import CheckpointError, RepositoriesHeld, UsageError
@@ -223,3 +223,21 @@ def test_a_later_claim_of_a_repository_touches_it(checkpoint: Checkpoint) -> Non
     checkpoint.claim(second, "b", "c")
     assert runs.touched_since(checkpoint.database, checkpoint.run(first))
     assert not runs.touched_since(checkpoint.database, checkpoint.run(second))
+
+
+@pytest.mark.parametrize("left", ["document", "commit"])
+def test_a_later_run_touches_it_also_when_it_was_cleaned_up(left: str, checkpoint: Checkpoint) -> None:
+    first = checkpoint.held(0)
+    checkpoint.claim(first, REPOSITORY)
+    checkpoint.intend(first, "a.py", 1)
+    collections.move_commit(checkpoint.database, first, REPOSITORY, {"commit": "c1"})
+    finished = runs.finish_run(checkpoint.database, first)
+    second = checkpoint.held(0)
+    checkpoint.claim(second, REPOSITORY)
+    if left == "document":
+        checkpoint.intend(second, "a.py", 1)
+    else:
+        collections.move_commit(checkpoint.database, second, REPOSITORY, {"commit": "c2"})
+    runs.finish_run(checkpoint.database, second)
+    assert retention.drop_run(checkpoint.database, second.run_id, checkpoint.host) is not None
+    assert runs.touched_since(checkpoint.database, finished)
