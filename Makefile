@@ -41,7 +41,8 @@ sync: dagster-home
 	DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster job execute -m elysia_dagster.definitions -j sync_changeset \
 	  -c "$(STATE)/own/run.yaml" 2> "$(STATE)/own/run.log" || { tail -n 40 "$(STATE)/own/run.log"; exit 1; }
 	@echo
-	$(BIN)/elysiactl index status
+	@$(BIN)/elysiactl index status --run-id "$$($(BIN)/elysiactl index status --json | \
+	  $(BIN)/python -c 'import json, sys; print(json.load(sys.stdin)[0]["run_id"])')"
 	@echo
 	$(BIN)/elysiactl index search "where is a batch settled" --collection $(COLLECTION) -k 3
 
