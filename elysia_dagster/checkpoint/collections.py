@@ -60,6 +60,27 @@ def register_collection(
     return found
 
 
+def register_anew(
+    database: Database, known: CollectionRecord, *, incarnation: str, model: str, dimensions: int
+) -> CollectionRecord:
+    """Gives a collection that was registered and never created another model, under another incarnation.
+
+    Where another process has done so meanwhile, what that one has written stays.
+    """
+    with database.write() as connection:
+        connection.execute(
+            update(collections)
+            .where(
+                collections.c.collection_id == known.collection_id,
+                collections.c.incarnation == known.incarnation,
+            )
+            .values(incarnation=incarnation, model=model, dimensions=dimensions)
+        )
+    found = find_collection(database, known.store, known.name)
+    assert found is not None
+    return found
+
+
 def move_commit(database: Database, lease: Lease, repository: str, record: Mapping[str, Any]) -> str | None:
     """Records that a repository's lines up to ``record`` (a ``new_changeset``) are all in the collection.
 

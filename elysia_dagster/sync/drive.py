@@ -1,9 +1,12 @@
 """The shell's driver: chains the stages, so that the next batch is embedded while this one is written."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import BinaryIO
 
 from elysia_dagster.checkpoint import runs
+from elysia_dagster.errors import UsageError
+from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.embed import BatchMaker
 from elysia_dagster.sync.engine import Engine, Work
 from elysia_dagster.sync.finalize import SyncReport, finalize_run, finished_report
@@ -26,7 +29,14 @@ def carry_out(engine: Engine, manifest: ChangesetManifest, progress: Progress) -
     """Plans, embeds, writes and closes a run; a dry run is previewed instead."""
     if manifest.finished:
         return finished_report(engine.database, runs.load_run(engine.database, manifest.run_id))
-    with engine.work_on(manifest.run_id) as work:
+    with ExitStack() as stack:
+        try:
+            work = stack.enter_context(engine.work_on(manifest.run_id))
+        except UsageError:
+            run = runs.load_run(engine.database, manifest.run_id)
+            if run.dry_run or run.status not in (RunStatus.COMPLETED, RunStatus.FAILED):
+                raise
+            return finished_report(engine.database, run)  # another start of the same has brought it to its end
         plan_batches(work)
         if work.run.dry_run:
             return preview_run(work)

@@ -1,6 +1,7 @@
 """What every stage works with: the engine of a process, and the work on one run under its lease."""
 
 import gc
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,17 +12,28 @@ from pathlib import Path
 from elysia_dagster.checkpoint import claims, collections, runs
 from elysia_dagster.checkpoint.claims import Heartbeat, Lease
 from elysia_dagster.checkpoint.database import Database, open_database
-from elysia_dagster.checkpoint.owner import Host, Owner, this_host
+from elysia_dagster.checkpoint.owner import Host, Liveness, Owner, this_host
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord
 from elysia_dagster.embedders import open_embedder
 from elysia_dagster.embedders.base import Embedder
-from elysia_dagster.errors import CollectionMismatch, ElysiaError, Interrupted, TransientError, UsageError
+from elysia_dagster.errors import (
+    CollectionMismatch,
+    ElysiaError,
+    Interrupted,
+    LeaseLost,
+    RepositoriesHeld,
+    TransientError,
+    UsageError,
+)
 from elysia_dagster.models import RunStatus
 from elysia_dagster.settings import DATABASE_NAME, Settings
 from elysia_dagster.stores import open_store
 from elysia_dagster.stores.base import VectorStore
 from elysia_dagster.sync.chunk import CHUNKER_ID
 from elysia_dagster.sync.files import remove_parts
+
+NOT_RETRIED = (RepositoriesHeld, LeaseLost, Interrupted)
+"""Transient, but somebody else's work or somebody's wish: no second try follows that would take up a parked lease."""
 
 
 def no_fault(_point: str) -> None:
@@ -112,30 +124,36 @@ class Engine:
         if run.status is not RunStatus.RUNNING:
             raise UsageError(f"Run {run_id} is {run.status.value}.", next_step="See: elysiactl index status")
         collection = open_collection(self, run)
+        # a lease must outlive the longest request, or a write could arrive when another has taken over
         seconds = max(self.settings.lease_s, 2 * self.store(run.store).request_timeout_s)
-        lease = claims.take_lease(
-            self.database,
-            run,
-            collection_id=collection.collection_id if collection else None,
-            owner=Owner.this_process(self.host),
-            label=label,
-            seconds=seconds,
-        )
+        with _expiry_told(self):
+            lease = claims.take_lease(
+                self.database,
+                run,
+                collection_id=collection.collection_id if collection else None,
+                owner=Owner.this_process(self.host),
+                label=label,
+                seconds=seconds,
+            )
+        run = runs.load_run(self.database, run_id)
+        if run.status is not RunStatus.RUNNING:  # finished between the look at it and the lease
+            claims.release_lease(self.database, lease)
+            raise UsageError(f"Run {run_id} is {run.status.value}.", next_step="See: elysiactl index status")
         park = keeper is not None
         try:
             self.faults("lease-taken")
             remove_parts(self.run_folder(run_id))
-            with Heartbeat(self.database, lease) as heartbeat, _rare_collections():
+            with _expiry_told(self), Heartbeat(self.database, lease) as heartbeat, _rare_collections():
                 yield Work(
                     engine=self,
-                    run=runs.load_run(self.database, run_id),
+                    run=run,
                     lease=lease,
                     heartbeat=heartbeat,
                     collection=collection,
                 )
         except BaseException as error:
             # an outage is retried by the same Dagster run; everything else gives the run back at once
-            park = park and isinstance(error, TransientError) and not isinstance(error, Interrupted)
+            park = park and isinstance(error, TransientError) and not isinstance(error, NOT_RETRIED)
             if isinstance(error, ElysiaError):
                 with suppress(ElysiaError):
                     runs.record_interruption(self.database, lease, str(error))
@@ -146,6 +164,30 @@ class Engine:
                     claims.park_lease(self.database, lease, keeper=keeper, seconds=self.settings.park_s)
                 else:
                     claims.release_lease(self.database, lease)
+
+
+@contextmanager
+def _expiry_told(engine: Engine) -> Iterator[None]:
+    """Adds to a ``RepositoriesHeld`` when the holder's lease ends, where that is what has to be waited for."""
+    try:
+        yield
+    except RepositoriesHeld as error:
+        run_id = error.ids.get("holder") or error.ids.get("run_id")
+        if run_id and (sentence := lease_end(engine, runs.load_run(engine.database, str(run_id)))):
+            error.message = f"{error.message} {sentence}"
+        raise
+
+
+def lease_end(engine: Engine, run: RunRecord) -> str:
+    """When the lease of a run ends that a process of another host holds, as a sentence; '' for one of this host.
+
+    A process of this host is known to live or not: its lease is not waited for.
+    """
+    if run.lease_owner is None or run.lease_expires_at is None:
+        return ""
+    if Owner.from_json(run.lease_owner).liveness(engine.host) is not Liveness.UNKNOWN:
+        return ""
+    return f"Its lease ends at {run.lease_expires_at} unless that process renews it."
 
 
 @contextmanager
@@ -253,6 +295,17 @@ def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:
             chunker=CHUNKER_ID,
         )
         engine.faults("collection-registered")
+    is_as_asked = (known.model, known.dimensions) == (embedder.model_id, embedder.dimensions)
+    if not is_as_asked and there is None and not holds and not run.dry_run:
+        # registered for another embedder and never created: nothing holds it to that one. Whoever registered it may
+        # yet create it: that is then seen by its incarnation
+        known = collections.register_anew(
+            engine.database,
+            known,
+            incarnation=str(uuid.uuid4()),
+            model=embedder.model_id,
+            dimensions=embedder.dimensions,
+        )
     if (known.model, known.dimensions) != (embedder.model_id, embedder.dimensions):
         raise CollectionMismatch(
             f"Collection {known.name} began with {known.model} ({known.dimensions} dimensions); this embedder is "
@@ -276,7 +329,7 @@ def dropped(collection: str, store: str) -> CollectionMismatch:
     return CollectionMismatch(
         f"Collection {collection} in {store} is not the one that the ledger knows: it was dropped or made anew.",
         next_step="Restore it, or choose another --collection; to begin it anew: "
-        f"elysiactl index forget --collection {collection} --store {store}",
+        f"elysiactl index forget --collection {collection} --store {shlex.quote(store)} --yes",
     )
 
 

@@ -17,7 +17,7 @@ from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
 from elysia_dagster.errors import InputError, PermanentError, RepositoriesHeld, UsageError
 from elysia_dagster.models import RunStatus
-from elysia_dagster.sync.engine import Engine, open_collection, remove_run_folder
+from elysia_dagster.sync.engine import Engine, lease_end, open_collection, remove_run_folder
 from elysia_dagster.sync.files import sync_folder
 from elysia_dagster.sync.locate import is_outside
 from elysia_dagster.sync.plans import PLAN_NAME
@@ -226,7 +226,8 @@ def _go_on_with(
     """``spooled`` below ``incoming`` is the run's input, given again: it stands in for a spool that is gone or torn."""
     if holder := _holder(engine, run):
         raise RepositoriesHeld(
-            f"Run {run.run_id} of this changeset is held by {holder} since {run.lease_since}.",
+            f"Run {run.run_id} of this changeset is held by {holder} since {run.lease_since}. "
+            f"{lease_end(engine, run)}".rstrip(),
             next_step=f"Wait for it; see: elysiactl index status --run-id {run.run_id}",
             run_id=run.run_id,
         )
