@@ -16,10 +16,24 @@ DATABASE_NAME = "sync_checkpoints.db"
 SYSTEM_STATE_FOLDER = Path("/var/lib/elysiactl")
 
 
-def setting(default: Any, variable: str, meaning: str, *, secret: bool = False) -> Any:
-    """A field of ``Settings`` with its environment variable (without prefix) and what it means."""
+MOST_DAYS = 36_500.0
+"""A century: what began longer ago than a few of them has no date."""
+
+
+def setting(
+    default: Any, variable: str, meaning: str, *, secret: bool = False, may_be_zero: bool = False, most: float = 1e15
+) -> Any:
+    """A field of ``Settings`` with its environment variable (without prefix), what it means, and a number's range."""
     return field(
-        default=default, repr=not secret, metadata={"variable": variable, "meaning": meaning, "secret": secret}
+        default=default,
+        repr=not secret,
+        metadata={
+            "variable": variable,
+            "meaning": meaning,
+            "secret": secret,
+            "may_be_zero": may_be_zero,
+            "most": most,
+        },
     )
 
 
@@ -38,8 +52,10 @@ class Settings:
     embedder: str = setting("hashing", "EMBEDDER", "hashing, openai:<model> or fastembed:<model>")
     batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
     embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
-    max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again")
-    checkpoint_cleanup_days: float = setting(7.0, "CHECKPOINT_CLEANUP_DAYS", "days that finished runs are kept")
+    max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again", may_be_zero=True)
+    checkpoint_cleanup_days: float = setting(
+        7.0, "CHECKPOINT_CLEANUP_DAYS", "days that finished runs are kept", may_be_zero=True, most=MOST_DAYS
+    )
     sqlite_timeout_s: float = setting(30.0, "SQLITE_TIMEOUT", "seconds to wait for the database's writer")
     lease_s: float = setting(60.0, "LEASE", "seconds until another host may take over a silent run")
     park_s: float = setting(900.0, "PARK", "seconds that a Dagster run keeps its sync run between two steps")
@@ -57,7 +73,7 @@ class Settings:
             variable = each.metadata["variable"]
             text = environment.get(f"ELYSIACTL_{variable}") or environment.get(f"elysiactl_{variable}")
             if text:
-                values[each.name] = _parse(each.type, text, variable)
+                values[each.name] = _parse(each.type, text, each.metadata)
         return cls(**values)
 
     def state_folder(self) -> tuple[Path, str]:
@@ -107,14 +123,16 @@ def _user_state_folder() -> Path:
     return Path(base).expanduser() / "elysiactl"
 
 
-def _parse(kind: Any, text: str, variable: str) -> Any:
+def _parse(kind: Any, text: str, about: Mapping[str, Any]) -> Any:
+    named = f"ELYSIACTL_{about['variable']}={text!r}"
     try:
         value = kind(text)
     except ValueError as error:
-        raise UsageError(f"ELYSIACTL_{variable}={text!r} is not a number.", next_step="Mend it or unset it.") from error
-    if kind is not str and not 0 < value < 1e15:
-        raise UsageError(f"ELYSIACTL_{variable}={text!r} must be above zero.", next_step="Mend it or unset it.")
-    return value
+        raise UsageError(f"{named} is not a number.", next_step="Mend it or unset it.") from error
+    if kind is str or 0 < value <= about["most"] or (about["may_be_zero"] and value == 0):
+        return value
+    least = "zero or above" if about["may_be_zero"] else "above zero"
+    raise UsageError(f"{named} must be {least}, and {about['most']:g} at most.", next_step="Mend it or unset it.")
 
 
 def _can_make(folder: Path) -> bool:

@@ -72,6 +72,16 @@ class Database:
             raise translate(error, self.name) from error
 
 
+_UNREACHABLE = (
+    "connection failed",
+    "could not connect",
+    "Connection refused",
+    "failed to resolve host",
+    "could not translate host name",
+)
+"""What the drivers of PostgreSQL say of a server that is not there, or whose name nobody knows at the moment."""
+
+
 def translate(error: DBAPIError, name: str) -> Exception:
     """The project's error for a driver's, by its type and message; the error itself where it is none of the known."""
     said = str(error.orig)
@@ -95,7 +105,7 @@ def translate(error: DBAPIError, name: str) -> Exception:
             f"The checkpoint database {name} cannot be read: {said}.",
             next_step="Put back a copy of it, or set ELYSIACTL_CHECKPOINT_DB_DIR to another state.",
         )
-    if error.connection_invalidated or "connection failed" in said or "could not connect" in said:
+    if error.connection_invalidated or any(words in said for words in _UNREACHABLE):
         return TransientError(
             f"The checkpoint database {name} does not answer.", next_step="Start it, then give the same command again."
         )
@@ -115,7 +125,14 @@ def open_database(target: Path | str, *, timeout_s: float = 30.0) -> Database:
         name = str(target)
     else:
         try:
+            if not 0 <= (make_url(target).port or 0) <= 65_535:
+                raise ValueError
             engine = create_engine(target, pool_pre_ping=True)
+        except ValueError:  # says what it took for the port, which may be a part of an unquoted password
+            raise UsageError(
+                "The database URL of the checkpoint has a port that is no number up to 65535.",
+                next_step="Mend ELYSIACTL_CHECKPOINT_DB_URL; an @, : or / in its password is written %40, %3A, %2F.",
+            ) from None
         except (ArgumentError, ModuleNotFoundError) as error:  # neither names the password
             raise UsageError(
                 f"The database URL of the checkpoint cannot be used: {error}.",

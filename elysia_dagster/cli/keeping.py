@@ -1,11 +1,14 @@
 """Commands that keep house: ``index abandon``, ``cleanup``, ``forget`` and ``where``."""
 
+import math
+from typing import Any
+
 import click
 
 from elysia_dagster.cli.options import collection_option, command, store_option
 from elysia_dagster.cli.terminal import Terminal, counted
 from elysia_dagster.errors import UsageError
-from elysia_dagster.settings import Settings
+from elysia_dagster.settings import MOST_DAYS, Settings
 
 
 @command("abandon")
@@ -31,10 +34,24 @@ def abandon(terminal: Terminal, run_id: str) -> int:
     return 0
 
 
+class Days(click.FloatRange):
+    """A number of days up to a century: a longer time, or none at all (nan), has no moment that it began."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, max=MOST_DAYS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Fails as a usage error."""
+        days = float(super().convert(value, param, ctx))
+        if math.isnan(days):
+            self.fail(f"{value} is no number of days.", param, ctx)
+        return days
+
+
 @command("cleanup")
 @click.option(
     "--keep-days",
-    type=click.FloatRange(min=0),
+    type=Days(),
     help="Days that finished runs are kept.  [setting: ELYSIACTL_CHECKPOINT_CLEANUP_DAYS]",
 )
 def cleanup(terminal: Terminal, keep_days: float | None) -> int:

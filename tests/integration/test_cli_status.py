@@ -207,6 +207,13 @@ def test_cleanup_drops_old_finished_runs_only(shell: Any, monkeypatch: pytest.Mo
     assert shell.query("SELECT COUNT(*) FROM documents") == [(1,)]
 
 
+@pytest.mark.parametrize("days", ["nan", "inf", "-1", "36501", "1e12", "week"])
+def test_a_time_that_never_was_is_a_usage_error(days: str, shell: Any) -> None:
+    done = shell.call("cleanup", "--keep-days", days)
+    assert done.code == 2
+    assert "--keep-days" in done.err
+
+
 def test_a_forgotten_collection_begins_anew(shell: Any) -> None:
     shell.write(read_py="x = 1\n")
     shell.call("sync", "--stdin", stdin=b"read.py\n")

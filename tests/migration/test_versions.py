@@ -17,7 +17,7 @@ from sqlalchemy import inspect
 from elysia_dagster.checkpoint import migrations
 from elysia_dagster.checkpoint.database import HEAD_REVISION, open_database
 from elysia_dagster.checkpoint.schema import metadata
-from elysia_dagster.errors import CheckpointError, UsageError
+from elysia_dagster.errors import CheckpointError, TransientError, UsageError
 
 OPEN = """
 import sys, time
@@ -127,3 +127,18 @@ def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 def test_a_url_that_names_no_driver_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="ELYSIACTL_CHECKPOINT_DB_URL"):
         open_database(url)
+
+
+@pytest.mark.parametrize("url", ["me:pw@host:port/name", "me:pw@host:99999/name", "me:a@b:word@host/name"])
+def test_a_url_with_a_bad_port_is_a_usage_error_that_tells_no_password(url: str) -> None:
+    with pytest.raises(UsageError, match="has a port that is no number") as wrong:
+        open_database(f"postgresql+psycopg://{url}")
+    assert not any(secret in str(wrong.value) for secret in ("pw", "word@"))
+
+
+@pytest.mark.parametrize("place", ["nosuch.invalid", "127.0.0.1:1"])
+def test_a_server_that_is_not_there_may_be_there_later(place: str) -> None:
+    with pytest.raises(TransientError, match="does not answer") as away:
+        open_database(f"postgresql+psycopg://me:pw@{place}/name")
+    assert away.value.exit_code == 3
+    assert "pw" not in str(away.value)
