@@ -55,6 +55,10 @@ def test_names_that_people_rely_on() -> None:
         ("SQLITE_TIMEOUT", "inf"),
         ("LEASE", "1e99"),
         ("CHECKPOINT_CLEANUP_DAYS", "week"),
+        ("CHECKPOINT_CLEANUP_DAYS", "-1"),
+        ("CHECKPOINT_CLEANUP_DAYS", "nan"),
+        ("CHECKPOINT_CLEANUP_DAYS", "36501"),
+        ("MAX_RETRY_ATTEMPTS", "-1"),
     ],
 )
 @pytest.mark.parametrize("prefix", ["ELYSIACTL_", "elysiactl_"])
@@ -62,6 +66,11 @@ def test_a_bad_number_is_named_with_its_variable(prefix: str, name: str, text: s
     with pytest.raises(UsageError, match=f"{name}='{text}'") as wrong:
         Settings.from_environment({f"{prefix}{name}": text})
     assert wrong.value.exit_code == 2
+
+
+def test_no_retry_and_no_day_are_settings_too() -> None:
+    none = Settings.from_environment({"ELYSIACTL_MAX_RETRY_ATTEMPTS": "0", "ELYSIACTL_CHECKPOINT_CLEANUP_DAYS": "0"})
+    assert (none.max_retry_attempts, none.checkpoint_cleanup_days) == (0, 0)
 
 
 def test_secrets_are_not_shown() -> None:
