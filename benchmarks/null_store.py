@@ -49,6 +49,10 @@ class NullStore:
         """Objects written so far."""
         return self.written if repository is None else self._counts.get(repository, 0)
 
+    def count_by_repository(self, collection: str) -> dict[str, int]:
+        """Objects written so far."""
+        return dict(self._counts)
+
     def scan(self, collection: str, *, repository: str | None = None) -> Iterator[ScannedObject]:
         """Nothing."""
         return iter(())

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,9 @@ class RecordingStore:
 
     def count(self, collection: str, *, repository: str | None = None) -> int:
         return sum(1 for _ in self.scan(collection, repository=repository))
+
+    def count_by_repository(self, collection: str) -> dict[str, int]:
+        return dict(Counter(each.repository for each in self.scan(collection)))
 
     def scan(self, collection: str, *, repository: str | None = None) -> Iterator[ScannedObject]:
         assert collection in self.collections

@@ -52,6 +52,10 @@ class VectorStore(Protocol):
         """Objects in the collection, or of one repository of it."""
         ...
 
+    def count_by_repository(self, collection: str) -> dict[str, int]:
+        """Objects of every repository that has one, in one pass."""
+        ...
+
     def scan(self, collection: str, *, repository: str | None = None) -> Iterator[ScannedObject]:
         """Every object once, in bounded memory, in no particular order."""
         ...

@@ -46,6 +46,10 @@ FIRST_FAILURES = 20
 """Failed lines that a report shows."""
 
 
+COUNTED_ONE_BY_ONE = 10
+"""Repositories of a run that the store is asked about each; of more, it counts all that it holds at once."""
+
+
 def finalize_run(work: Work) -> SyncReport:
     """Closes the run. Raises ``CheckpointError`` where a line is unsettled or a counter untrue, ``LeaseLost``."""
     database = work.engine.database
@@ -100,10 +104,15 @@ def _compare(work: Work, repositories: list[str]) -> list[Check]:
     """Objects of each claimed repository, by the ledger and by the store."""
     assert work.collection is not None
     checks = []
+    # each count reads the column of the whole collection
+    counts = work.store.count_by_repository(work.collection.name) if len(repositories) > COUNTED_ONE_BY_ONE else None
     for repository in repositories:
         expected = ledger.count_chunks(work.engine.database, work.collection.collection_id, repository)
         unsure = ledger.count_unsettled(work.engine.database, work.collection.collection_id, repository)
-        found = work.store.count(work.collection.name, repository=repository)
+        if counts is None:
+            found = work.store.count(work.collection.name, repository=repository)
+        else:
+            found = counts.get(repository, 0)
         if expected != found or unsure:
             checks.append(
                 Check(

@@ -57,10 +57,11 @@ def test_creating_again_returns_the_existing_one_untouched(
         lambda store, make: store.delete_objects("Missing", ["a"]),
         lambda store, make: store.fetch_hashes("Missing", ["a"]),
         lambda store, make: list(store.scan("Missing")),
+        lambda store, make: store.count_by_repository("Missing"),
         lambda store, make: store.search("Missing", SearchQuery(text="a", mode=SearchMode.TEXT)),
         lambda store, make: store.maintain("Missing"),
     ],
-    ids=["upsert", "delete_objects", "fetch_hashes", "scan", "search", "maintain"],
+    ids=["upsert", "delete_objects", "fetch_hashes", "scan", "count_by_repository", "search", "maintain"],
 )
 def test_a_missing_collection_is_a_mismatch_and_is_not_created(
     store: VectorStore, make: MakeObject, use: Callable[[VectorStore, MakeObject], object]
@@ -175,6 +176,9 @@ def test_count_and_scan_by_repository(store: VectorStore, collection: str, make:
         assert store.count(collection, repository=name) == number
         assert {item.repository for item in store.scan(collection, repository=name)} == {name}
         assert len(by_id(store, collection, repository=name)) == number
+    assert store.count_by_repository(collection) == {name: number for number, name in enumerate(names, start=1)}
+    store.delete_objects(collection, [items[0].id])
+    assert names[0] not in store.count_by_repository(collection)
     assert store.count(collection, repository="alph") == 0
     assert list(store.scan(collection, repository="nobody")) == []
     assert store.count(collection, repository="lone \ud800") == 0

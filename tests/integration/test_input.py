@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from sync_world import COLLECTION, World, git, raw, sha256
+from sync_world import COLLECTION, Line, RecordingStore, World, git, raw, sha256
 
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.drive import sync
@@ -219,6 +219,34 @@ def test_a_commit_is_marked_incomplete_while_an_older_run_has_a_failed_line(worl
     world.write("repo/late.py", "late\n")
     assert world.retry(failed.run_id).status is RunStatus.COMPLETED
     assert world.query("SELECT commit_id, incomplete FROM repository_changesets") == [("b" * 40, 0)], "forward only"
+
+
+@pytest.mark.parametrize("repositories", [10, 11])
+def test_objects_that_are_missing_from_one_of_many_repositories_are_told(
+    repositories: int, light_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[Line] = [
+        {"repo": f"r{number}", "op": "add", "path": "a.py", "content": f"{number}\n"} for number in range(repositories)
+    ]
+    assert isinstance(light_world.recording, RecordingStore)
+    asked: list[str | None] = []
+    count = light_world.recording.count
+
+    def counted(collection: str, *, repository: str | None = None) -> int:
+        asked.append(repository)
+        return count(collection, repository=repository)
+
+    monkeypatch.setattr(light_world.recording, "count", counted)
+    light_world.sync(*lines)
+    assert isinstance(light_world.report, SyncReport)
+    assert [check.passed for check in light_world.report.checks] == [True]
+    assert len(asked) == (11 if repositories == 10 else 1), "of more than ten, one pass counts all"
+    lost = next(key for key, each in light_world.recording.objects.items() if each.repository == "r3")
+    del light_world.recording.objects[lost]
+    light_world.sync(*({**line, "path": "b.py"} for line in lines if isinstance(line, dict)))
+    (check,) = light_world.report.checks
+    assert (check.name, check.passed) == ("ledger equals store: r3", False)
+    assert "the ledger has 2 objects (0 documents unsure), the store 1" in check.detail
 
 
 def test_objects_carry_where_they_come_from(light_world: World) -> None:
