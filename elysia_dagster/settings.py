@@ -57,7 +57,9 @@ class Settings:
         7.0, "CHECKPOINT_CLEANUP_DAYS", "days that finished runs are kept", may_be_zero=True, most=MOST_DAYS
     )
     sqlite_timeout_s: float = setting(30.0, "SQLITE_TIMEOUT", "seconds to wait for the database's writer")
-    lease_s: float = setting(60.0, "LEASE", "seconds until another host may take over a silent run")
+    lease_s: float = setting(
+        60.0, "LEASE", "seconds until another host may take over a silent run; at least two of the store's time limits"
+    )
     park_s: float = setting(900.0, "PARK", "seconds that a Dagster run keeps its sync run between two steps")
     max_line_bytes: int = setting(64 << 20, "MAX_LINE_BYTES", "bytes of one changeset line")
     max_document_bytes: int = setting(10 << 20, "MAX_DOCUMENT_BYTES", "bytes of one document")
