@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from elysia_dagster.checkpoint import claims, collections, ledger, runs
+from elysia_dagster.checkpoint import claims, collections, ledger, lookup, runs
 from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import Host, Owner, this_host
@@ -61,7 +61,7 @@ class Checkpoint:
         """The run's lease, for this process or another."""
         return claims.take_lease(
             self.database,
-            runs.load_run(self.database, run.run_id),
+            lookup.load_run(self.database, run.run_id),
             collection_id=self.collection,
             owner=owner or self.me,
             label=label,
@@ -91,7 +91,7 @@ class Checkpoint:
 
     def run(self, lease: Lease) -> RunRecord:
         """The run as it stands."""
-        return runs.load_run(self.database, lease.run_id)
+        return lookup.load_run(self.database, lease.run_id)
 
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """What a query gives."""

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.checkpoint.records import RunRecord
-from elysia_dagster.checkpoint.runs import load_run
 from elysia_dagster.models import CollectionInfo, MaintenanceReport, ScannedObject, SearchHit, SearchQuery, StoreObject
 from elysia_dagster.settings import DATABASE_NAME, Settings
 from elysia_dagster.stores import open_store

@@ -4,20 +4,18 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.claims import Lease, check_token, live_holder, mark_suspect
 from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.lookup import load_within
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
 from elysia_dagster.checkpoint.schema import (
     completed_lines,
-    documents,
     failed_lines,
-    repository_changesets,
     repository_claims,
-    run_repositories,
     sequences,
     sync_runs,
 )
@@ -28,75 +26,6 @@ from elysia_dagster.models import ErrorKind, RunStatus
 def new_run_id() -> str:
     """A run's name: its moment to the second in UTC, and eight random hex digits."""
     return f"sync-{clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
-
-
-def load_run(database: Database, run_id: str) -> RunRecord:
-    """The run of that name. Raises ``UsageError`` where there is none."""
-    with database.read() as connection:
-        return _load(connection, run_id)
-
-
-def _load(connection: Connection, run_id: str) -> RunRecord:
-    row = connection.execute(select(sync_runs).where(sync_runs.c.run_id == run_id)).mappings().one_or_none()
-    if row is None:
-        raise UsageError(f"There is no run {run_id}.", next_step="See the runs: elysiactl index status", run_id=run_id)
-    return RunRecord.from_row(row)
-
-
-def find_unfinished(database: Database, identity: str) -> RunRecord | None:
-    """The one unfinished run of an identity."""
-    with database.read() as connection:
-        row = connection.execute(
-            select(sync_runs).where(sync_runs.c.identity == identity, sync_runs.c.status == RunStatus.RUNNING.value)
-        ).mappings()
-        return next(map(RunRecord.from_row, row), None)
-
-
-def find_finished(database: Database, identity: str) -> RunRecord | None:
-    """The latest finished run of an identity, not counting those that were given up."""
-    with database.read() as connection:
-        rows = connection.execute(
-            select(sync_runs)
-            .where(
-                sync_runs.c.identity == identity,
-                sync_runs.c.status.in_([RunStatus.COMPLETED.value, RunStatus.FAILED.value]),
-            )
-            .order_by(sync_runs.c.sequence.desc())
-            .limit(1)
-        ).mappings()
-        return next(map(RunRecord.from_row, rows), None)
-
-
-def touched_since(database: Database, run: RunRecord) -> bool:
-    """Whether a run that began later has claimed one of this run's repositories, or changed something there.
-
-    A later run that was cleaned up has left no claim, but its sequence where it moved a commit or a document.
-    """
-    mine = run_repositories.alias("mine")
-    later = run_repositories.alias("later")
-    with database.read() as connection:
-        for table, sequence in (
-            (later, later.c.sequence),
-            (repository_changesets, repository_changesets.c.sequence),
-            (documents, documents.c.version_sequence),
-        ):
-            found = connection.execute(
-                select(table.c.repository)
-                .select_from(mine)
-                .join(
-                    table,
-                    and_(
-                        table.c.collection_id == mine.c.collection_id,
-                        table.c.repository == mine.c.repository,
-                        sequence > mine.c.sequence,
-                    ),
-                )
-                .where(mine.c.run_id == run.run_id)
-                .limit(1)
-            ).first()
-            if found is not None:
-                return True
-    return False
 
 
 def start_run(
@@ -142,7 +71,7 @@ def start_run(
                 options=options.to_json(),
             )
         )
-        return _load(connection, run_id), True
+        return load_within(connection, run_id), True
 
 
 def _next_sequence(connection: Connection) -> int:
@@ -175,7 +104,7 @@ def replace_options(database: Database, run: RunRecord, options: RunOptions) -> 
                 f"Run {run.run_id} of this changeset is being worked on with other options.",
                 next_step=f"See: elysiactl index status --run-id {run.run_id}",
             )
-        return _load(connection, run.run_id)
+        return load_within(connection, run.run_id)
 
 
 def record_plan(database: Database, lease: Lease, *, changeset_info: str | None, self_contained: bool) -> None:
@@ -231,7 +160,7 @@ def request_retry(
         if due_only:
             condition.append(or_(failed_lines.c.next_retry_at.is_(None), failed_lines.c.next_retry_at <= clock.stamp()))
     with database.write() as connection:
-        current = _load(connection, run.run_id)
+        current = load_within(connection, run.run_id)
         if current.status is RunStatus.CANCELED:
             raise UsageError(
                 f"Run {run.run_id} was given up.",
@@ -285,7 +214,7 @@ def finish_run(database: Database, lease: Lease) -> RunRecord:
     """
     with database.write() as connection:
         check_token(connection, lease)
-        run = _load(connection, lease.run_id)
+        run = load_within(connection, lease.run_id)
         completed, failed, pending = count_lines(connection, lease.run_id)
         if not run.dry_run:
             if (completed, failed, completed + failed) != (run.success_count, run.error_count, run.processed_lines):
@@ -301,7 +230,7 @@ def finish_run(database: Database, lease: Lease) -> RunRecord:
                     next_step=f"Give: elysiactl index resume --run-id {run.run_id}",
                 )
         close_run(connection, run.run_id, RunStatus.FAILED if failed else RunStatus.COMPLETED)
-        return _load(connection, run.run_id)
+        return load_within(connection, run.run_id)
 
 
 def count_lines(connection: Connection, run_id: str) -> tuple[int, int, int]:
@@ -339,7 +268,7 @@ def abandon_run(database: Database, run_id: str, host: Host) -> RunRecord:
     Raises ``UsageError`` for a finished run, ``RepositoriesHeld`` while it is worked on.
     """
     with database.write() as connection:
-        run = _load(connection, run_id)
+        run = load_within(connection, run_id)
         if run.status is not RunStatus.RUNNING:
             raise UsageError(
                 f"Run {run_id} is {run.status.value}, not running.", next_step="See: elysiactl index status"
@@ -349,7 +278,7 @@ def abandon_run(database: Database, run_id: str, host: Host) -> RunRecord:
                 f"Run {run_id} is held by {holder} since {run.lease_since}.", next_step="Stop that process first."
             )
         cancel_run(connection, run)
-        return _load(connection, run_id)
+        return load_within(connection, run_id)
 
 
 def cancel_run(connection: Connection, run: RunRecord) -> None:

@@ -191,7 +191,7 @@ def retry(
     settings = Settings.from_environment()
 
     from elysia_dagster.checkpoint import queries
-    from elysia_dagster.checkpoint.runs import load_run
+    from elysia_dagster.checkpoint.lookup import load_run
     from elysia_dagster.cli.work import finish_all, working_engine
     from elysia_dagster.sync.retry import retry_run
 

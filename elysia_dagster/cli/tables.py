@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from elysia_dagster.checkpoint import queries, runs
+from elysia_dagster.checkpoint import lookup, queries
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import this_host
@@ -45,7 +45,7 @@ def show_runs(terminal: Terminal, database: Database, *, limit: int, as_json: bo
 
 def show_run(terminal: Terminal, database: Database, run_id: str, *, as_json: bool) -> None:
     """One run in full. Raises ``UsageError`` where there is none."""
-    run = runs.load_run(database, run_id)
+    run = lookup.load_run(database, run_id)
     outcomes = queries.count_outcomes(database, run_id)
     repositories = queries.repositories_of(database, run_id)
     failures = queries.failed_lines_of(database, run_id, limit=_SHOWN_FAILURES)
@@ -82,7 +82,7 @@ def show_run(terminal: Terminal, database: Database, run_id: str, *, as_json: bo
 def show_failed(terminal: Terminal, database: Database, run_id: str | None, *, limit: int, as_json: bool) -> None:
     """Failed lines of one run, or of all. Raises ``UsageError`` where there is no such run."""
     if run_id:
-        runs.load_run(database, run_id)
+        lookup.load_run(database, run_id)
     failures = queries.failed_lines_of(database, run_id, limit=limit if as_json else limit + 1)
     if as_json:
         terminal.result_json(failures)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from elysia_dagster.checkpoint.runs import load_run
+from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.cli import report
 from elysia_dagster.cli.progress import RunProgress
 from elysia_dagster.cli.report import Finished

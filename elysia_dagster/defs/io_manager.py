@@ -10,7 +10,7 @@ from typing import Any
 
 from dagster import ConfigurableIOManager, InputContext, OutputContext
 
-from elysia_dagster.checkpoint import runs, steps
+from elysia_dagster.checkpoint import lookup, steps
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.defs.failures import failing_in_words
 from elysia_dagster.defs.metadata import embedding_metadata
@@ -73,7 +73,7 @@ class BatchIOManager(ConfigurableIOManager):
                     f"{engine.database.name}: its sync run was cleaned up, or the state folder is another one.",
                     next_step="Launch the job again with its changeset.",
                 )
-            return _make[context.dagster_type.typing_type](engine, runs.load_run(engine.database, run_id))
+            return _make[context.dagster_type.typing_type](engine, lookup.load_run(engine.database, run_id))
 
     def _drain(self, context: OutputContext, stream: BatchStream) -> None:
         with self.engine.work_on(stream.run_id, dagster_run_id=context.run_id, log=context.log) as work:

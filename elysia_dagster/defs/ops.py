@@ -5,7 +5,7 @@ from collections import Counter
 
 from dagster import Failure, MetadataValue, OpExecutionContext, op
 
-from elysia_dagster.checkpoint import claims, runs
+from elysia_dagster.checkpoint import claims, lookup
 from elysia_dagster.defs.checks import events_of
 from elysia_dagster.defs.config import CleanupCheckpointsConfig, FinalizeRunConfig, ReadChangesetConfig, request_of
 from elysia_dagster.defs.failures import failing_in_words
@@ -161,7 +161,7 @@ def _close(context: OpExecutionContext, work: Work) -> SyncReport | None:
 
 
 def _as_it_is(engine: Engine, run_id: str) -> SyncReport:
-    return finished_report(engine.database, runs.load_run(engine.database, run_id))
+    return finished_report(engine.database, lookup.load_run(engine.database, run_id))
 
 
 def _judge(report: SyncReport, *, fail_on_failed_lines: bool) -> None:

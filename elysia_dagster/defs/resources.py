@@ -8,7 +8,7 @@ from typing import Any
 from dagster import ConfigurableResource, DagsterLogManager
 from pydantic import Field
 
-from elysia_dagster.checkpoint import runs
+from elysia_dagster.checkpoint import lookup
 from elysia_dagster.defs.executor import die_with_run_worker, keeper
 from elysia_dagster.defs.failures import INTERRUPTS
 from elysia_dagster.models import RunStatus
@@ -89,7 +89,7 @@ class EngineResource(ConfigurableResource):  # type: ignore[type-arg]
         ``Engine.work_on`` raises, and ``Interrupted`` where Dagster ends the step.
         """
         with self.opened(log) as engine:
-            run = runs.load_run(engine.database, run_id)
+            run = lookup.load_run(engine.database, run_id)
             if run.status is not RunStatus.RUNNING:
                 log.info(f"Run {run_id} is {run.status.value} since {run.completed_at}: nothing is left to do here.")
                 yield None

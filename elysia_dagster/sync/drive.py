@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import BinaryIO
 
-from elysia_dagster.checkpoint import runs
+from elysia_dagster.checkpoint import lookup
 from elysia_dagster.errors import UsageError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.embed import BatchMaker
@@ -28,12 +28,12 @@ def sync(engine: Engine, request: SyncRequest, stream: BinaryIO | None = None) -
 def carry_out(engine: Engine, manifest: ChangesetManifest, progress: Progress) -> SyncReport | Preview:
     """Plans, embeds, writes and closes a run; a dry run is previewed instead."""
     if manifest.finished:
-        return finished_report(engine.database, runs.load_run(engine.database, manifest.run_id))
+        return finished_report(engine.database, lookup.load_run(engine.database, manifest.run_id))
     with ExitStack() as stack:
         try:
             work = stack.enter_context(engine.work_on(manifest.run_id))
         except UsageError:
-            run = runs.load_run(engine.database, manifest.run_id)
+            run = lookup.load_run(engine.database, manifest.run_id)
             if run.dry_run or run.status not in (RunStatus.COMPLETED, RunStatus.FAILED):
                 raise
             return finished_report(engine.database, run)  # another start of the same has brought it to its end

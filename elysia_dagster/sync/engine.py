@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elysia_dagster.checkpoint import claims, collections, runs
+from elysia_dagster.checkpoint import claims, collections, lookup, runs
 from elysia_dagster.checkpoint.claims import Heartbeat, Lease
 from elysia_dagster.checkpoint.database import Database, open_database
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner, this_host
@@ -115,7 +115,7 @@ class Engine:
         Raises ``UsageError`` for a run that is finished or of the earlier system, ``RepositoriesHeld`` for one that
         another process works on, ``CollectionMismatch``, ``StoreUnavailable``, ``EmbedderUnavailable``.
         """
-        run = runs.load_run(self.database, run_id)
+        run = lookup.load_run(self.database, run_id)
         if run.options is None or run.store is None:
             raise UsageError(
                 f"Run {run_id} was made by an earlier version and cannot be resumed.",
@@ -135,7 +135,7 @@ class Engine:
                 label=label,
                 seconds=seconds,
             )
-        run = runs.load_run(self.database, run_id)
+        run = lookup.load_run(self.database, run_id)
         if run.status is not RunStatus.RUNNING:  # finished between the look at it and the lease
             claims.release_lease(self.database, lease)
             raise UsageError(f"Run {run_id} is {run.status.value}.", next_step="See: elysiactl index status")
@@ -173,7 +173,7 @@ def _expiry_told(engine: Engine) -> Iterator[None]:
         yield
     except RepositoriesHeld as error:
         run_id = error.ids.get("holder") or error.ids.get("run_id")
-        if run_id and (sentence := lease_end(engine, runs.load_run(engine.database, str(run_id)))):
+        if run_id and (sentence := lease_end(engine, lookup.load_run(engine.database, str(run_id)))):
             error.message = f"{error.message} {sentence}"
         raise
 

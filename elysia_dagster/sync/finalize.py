@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from elysia_dagster.checkpoint import collections, ledger, queries, runs
+from elysia_dagster.checkpoint import collections, ledger, lookup, queries, runs, suspects
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.records import DocumentRow, RunRecord
 from elysia_dagster.models import DocumentState, RunStatus, object_id
@@ -67,7 +67,7 @@ def finalize_run(work: Work) -> SyncReport:
         checks += _compare(work, repositories)
         objects = work.store.count(work.collection.name)
         failed = collections.repositories_with_failures(database, work.run.run_id)
-        changesets: dict[str, Any] = json.loads(runs.load_run(database, work.run.run_id).changeset_info or "{}")
+        changesets: dict[str, Any] = json.loads(lookup.load_run(database, work.run.run_id).changeset_info or "{}")
         for repository, record in changesets.items():
             if repository not in failed:
                 gap = collections.move_commit(database, work.lease, repository, record)
@@ -108,7 +108,7 @@ def _compare(work: Work, repositories: list[str]) -> list[Check]:
     counts = work.store.count_by_repository(work.collection.name) if len(repositories) > COUNTED_ONE_BY_ONE else None
     for repository in repositories:
         expected = ledger.count_chunks(work.engine.database, work.collection.collection_id, repository)
-        unsure = ledger.count_unsettled(work.engine.database, work.collection.collection_id, repository)
+        unsure = suspects.count_unsettled(work.engine.database, work.collection.collection_id, repository)
         if counts is None:
             found = work.store.count(work.collection.name, repository=repository)
         else:
@@ -131,7 +131,7 @@ def _verify_suspects(work: Work) -> None:
     """Suspects that the store holds just as the ledger says are cleared; the others stay, and show in status."""
     assert work.collection is not None
     cleared: list[DocumentRow] = []
-    for row in ledger.unsettled_documents(work.engine.database, work.collection.collection_id):
+    for row in suspects.unsettled_documents(work.engine.database, work.collection.collection_id):
         if row.state is not DocumentState.SUSPECT or (row.chunks and row.write_hash is None):
             continue
         ids = [
@@ -145,4 +145,4 @@ def _verify_suspects(work: Work) -> None:
         if is_whole and (not wanted or document_write_hash(wanted) == row.write_hash):
             cleared.append(row)
     if cleared:
-        ledger.clear_suspicion(work.engine.database, work.lease, cleared)
+        suspects.clear_suspicion(work.engine.database, work.lease, cleared)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from elysia_dagster.checkpoint import collections, queries, runs
+from elysia_dagster.checkpoint import collections, lookup, queries, runs
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
@@ -110,7 +110,7 @@ def _open_run(
     identity = run_identity(request, store_url, spooled)
     if not request.force and not request.dry_run and (done := _already_done(engine, identity)):
         return manifest_of(done, resumed=False, finished=True)
-    if unfinished := runs.find_unfinished(engine.database, identity):
+    if unfinished := lookup.find_unfinished(engine.database, identity):
         return _go_on_with(engine, unfinished, request, spooled, incoming)
     folder = engine.run_folder(run_id)
     os.rename(incoming, folder)
@@ -156,13 +156,13 @@ def holds_earlier_files(engine: Engine, manifest: ChangesetManifest) -> bool:
 
     What an earlier start had settled, embedded or listed of a folder is not looked at again when the run is resumed.
     """
-    run = runs.load_run(engine.database, manifest.run_id)
+    run = lookup.load_run(engine.database, manifest.run_id)
     return manifest.planned_before and not run.dry_run and not run.self_contained
 
 
 def begin_again(engine: Engine, request: SyncRequest, manifest: ChangesetManifest) -> ChangesetManifest:
     """A new run of the input of one that has ended, from its spool. Raises what ``read_changeset`` raises."""
-    ended = runs.load_run(engine.database, manifest.run_id)
+    ended = lookup.load_run(engine.database, manifest.run_id)
     run_id = runs.new_run_id()
     with _incoming(engine, run_id) as incoming, open_changeset(engine.run_folder(ended.run_id) / SPOOL_NAME) as file:
         null_separated = ended.options is not None and ended.options.null_separated
@@ -177,7 +177,7 @@ def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
 
     Raises ``UsageError`` for a run that is finished, unknown, or whose spool is gone.
     """
-    run = runs.load_run(engine.database, run_id)
+    run = lookup.load_run(engine.database, run_id)
     if run.status is not RunStatus.RUNNING:
         raise UsageError(
             f"Run {run_id} is {run.status.value}: there is nothing to resume.",
@@ -194,7 +194,7 @@ def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
 
 def why_left_out(engine: Engine, run_id: str) -> str | None:
     """Why a resume of every unfinished run passes this one by, as a sentence; None where it can be gone on with."""
-    run = runs.load_run(engine.database, run_id)
+    run = lookup.load_run(engine.database, run_id)
     if run.status is not RunStatus.RUNNING:
         return f"Run {run_id} is {run.status.value} meanwhile."
     if holder := _holder(engine, run):
@@ -294,8 +294,8 @@ def _with_options_of(engine: Engine, run: RunRecord, request: SyncRequest) -> Ru
 def _already_done(engine: Engine, identity: str) -> RunRecord | None:
     """The finished run of the same bytes, where they carry all content, nothing later touched their repositories, and
     the collection is still the one that they were applied to."""
-    run = runs.find_finished(engine.database, identity)
-    if run is None or not run.self_contained or runs.touched_since(engine.database, run):
+    run = lookup.find_finished(engine.database, identity)
+    if run is None or not run.self_contained or lookup.touched_since(engine.database, run):
         return None
     # a collection that was forgotten took the run's repositories along, also where another run has begun it anew
     if not queries.repositories_of(engine.database, run.run_id) or not _collection_is_there(engine, run):

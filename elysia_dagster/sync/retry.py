@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from elysia_dagster.checkpoint import runs
+from elysia_dagster.checkpoint import lookup, runs
 from elysia_dagster.errors import UsageError
 from elysia_dagster.sync.engine import Engine, open_collection
 from elysia_dagster.sync.read import SPOOL_NAME, ChangesetManifest, manifest_of
@@ -23,7 +23,7 @@ def retry_run(
     mend; ``lines`` just these; ``due_only`` those whose next try is due. Raises ``UsageError`` (no such run or line,
     the spool is gone), ``RepositoriesHeld``, ``CollectionMismatch``.
     """
-    run = runs.load_run(engine.database, run_id)
+    run = lookup.load_run(engine.database, run_id)
     if run.options is None or not (engine.run_folder(run_id) / SPOOL_NAME).exists():
         raise UsageError(
             f"The input of run {run_id} is no longer there.", next_step="Send its lines again as a new changeset."
@@ -39,4 +39,4 @@ def retry_run(
         due_only=due_only,
     )
     engine.faults("retry-asked")
-    return manifest_of(runs.load_run(engine.database, run_id), resumed=True) if asked else None
+    return manifest_of(lookup.load_run(engine.database, run_id), resumed=True) if asked else None

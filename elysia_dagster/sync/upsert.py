@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from elysia_dagster.checkpoint import ledger, lines
+from elysia_dagster.checkpoint import ledger, lines, suspects
 from elysia_dagster.checkpoint.records import Intent, Settlement
 from elysia_dagster.errors import LeaseLost, StoreUnavailable
 from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject, object_id
@@ -100,7 +100,7 @@ class BatchUpserter:
             report = self._settle(batch, sending, began)
         except LeaseLost:
             if sending.most:
-                ledger.mark_documents_suspect(self._database, self._work.lease, sending.most)
+                suspects.mark_documents_suspect(self._database, self._work.lease, sending.most)
             raise
         self._faults("settled")
         batch_path(self._work.folder, batch.number).unlink(missing_ok=True)

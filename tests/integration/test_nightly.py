@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sync_world import Line, World, sha256
 
+from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.checkpoint.retention import forget_collection
-from elysia_dagster.checkpoint.runs import load_run
 from elysia_dagster.errors import CollectionMismatch, InputError, Interrupted, RepositoriesHeld, UsageError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.drive import carry_out, sync

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sync_world import RecordingStore, World, git, sha256
 
-from elysia_dagster.checkpoint.runs import load_run
+from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.errors import CollectionMismatch, Interrupted, RepositoriesHeld, ResourceExhausted
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync import plan as planning

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sync_world import RecordingStore, World
 
+from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.checkpoint.owner import Owner, this_host
-from elysia_dagster.checkpoint.runs import load_run
 from elysia_dagster.cli import run as run_command
 from elysia_dagster.errors import CollectionMismatch, LeaseLost, RepositoriesHeld, StoreUnavailable
 from elysia_dagster.models import RunStatus

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from checkpoint_world import ELSEWHERE, REPOSITORY, Checkpoint, completed, failed
 
-from elysia_dagster.checkpoint import claims, clock, collections, ledger, runs
+from elysia_dagster.checkpoint import claims, clock, collections, ledger, runs, suspects
 from elysia_dagster.checkpoint.claims import Heartbeat, Lease
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import Settlement
@@ -209,7 +209,7 @@ REFUSED: dict[str, Callable[[Checkpoint, Lease], object]] = {
     "claim": lambda checkpoint, lease: checkpoint.claim(lease, "a"),
     "intend": lambda checkpoint, lease: checkpoint.intend(lease, "b.py", 3),
     "settle": _settle,
-    "clear suspicion": lambda checkpoint, lease: ledger.clear_suspicion(checkpoint.database, lease, []),
+    "clear suspicion": lambda checkpoint, lease: suspects.clear_suspicion(checkpoint.database, lease, []),
     "record the plan": lambda checkpoint, lease: runs.record_plan(
         checkpoint.database, lease, changeset_info="{}", self_contained=True
     ),

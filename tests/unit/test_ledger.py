@@ -7,7 +7,7 @@ from checkpoint_world import REPOSITORY, Checkpoint, completed, failed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from elysia_dagster.checkpoint import claims, ledger
+from elysia_dagster.checkpoint import claims, ledger, suspects
 from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.records import Intent, Settlement
 from elysia_dagster.errors import LeaseLost
@@ -146,9 +146,9 @@ def test_a_rejected_object_leaves_a_suspect(checkpoint: Checkpoint) -> None:
     ledger.settle_batch(checkpoint.database, lease, suspects=[(REPOSITORY, "a.py")], failed=[failed(1)])
     row = checkpoint.document("a.py")
     assert (row.state, row.max_chunks) == (DocumentState.SUSPECT, 3)
-    assert ledger.count_unsettled(checkpoint.database, checkpoint.collection, REPOSITORY) == 1
+    assert suspects.count_unsettled(checkpoint.database, checkpoint.collection, REPOSITORY) == 1
     assert ledger.count_chunks(checkpoint.database, checkpoint.collection, REPOSITORY) == 0
-    assert ledger.unsettled_documents(checkpoint.database, checkpoint.collection) == [row]
+    assert suspects.unsettled_documents(checkpoint.database, checkpoint.collection) == [row]
 
 
 def test_an_overtaken_process_marks_its_documents_suspect_without_the_token(checkpoint: Checkpoint) -> None:
@@ -159,7 +159,7 @@ def test_an_overtaken_process_marks_its_documents_suspect_without_the_token(chec
     claims.release_lease(checkpoint.database, old)
     checkpoint.take(run)
     most = {(REPOSITORY, "a.py"): 5, (REPOSITORY, "b.py"): 5, (REPOSITORY, "never.py"): 5}
-    ledger.mark_documents_suspect(checkpoint.database, old, most)
+    suspects.mark_documents_suspect(checkpoint.database, old, most)
     first, second = checkpoint.document("a.py"), checkpoint.document("b.py")
     assert (first.state, first.chunks, first.max_chunks) == (DocumentState.SUSPECT, 2, 5)
     assert (second.state, second.max_chunks) == (DocumentState.SUSPECT, 9)
@@ -170,9 +170,9 @@ def test_suspicion_is_cleared_only_of_the_version_that_was_compared(checkpoint: 
     for path in ("a.py", "b.py"):
         write(checkpoint, lease, path)
     checkpoint.execute("UPDATE documents SET state = 'suspect', max_chunks = 7")
-    rows = ledger.unsettled_documents(checkpoint.database, checkpoint.collection)
+    rows = suspects.unsettled_documents(checkpoint.database, checkpoint.collection)
     checkpoint.execute("UPDATE documents SET version_line = 2 WHERE path = 'b.py'")
-    ledger.clear_suspicion(checkpoint.database, lease, rows)
+    suspects.clear_suspicion(checkpoint.database, lease, rows)
     assert checkpoint.document("a.py").state is DocumentState.PRESENT
     assert checkpoint.document("a.py").max_chunks == 1
     assert checkpoint.document("b.py").state is DocumentState.SUSPECT

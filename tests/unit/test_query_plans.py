@@ -8,7 +8,7 @@ import pytest
 from checkpoint_world import REPOSITORY, Checkpoint
 from sqlalchemy import event
 
-from elysia_dagster.checkpoint import claims, ledger, retention, runs
+from elysia_dagster.checkpoint import claims, lookup, retention, suspects
 
 
 @contextmanager
@@ -34,12 +34,12 @@ def mark_suspect(checkpoint: Checkpoint) -> None:
     ("ask", "index"),
     [
         pytest.param(
-            lambda checkpoint: ledger.unsettled_documents(checkpoint.database, checkpoint.collection),
+            lambda checkpoint: suspects.unsettled_documents(checkpoint.database, checkpoint.collection),
             "idx_documents_unsettled",
             id="unsettled documents",
         ),
         pytest.param(
-            lambda checkpoint: ledger.count_unsettled(checkpoint.database, checkpoint.collection, REPOSITORY),
+            lambda checkpoint: suspects.count_unsettled(checkpoint.database, checkpoint.collection, REPOSITORY),
             "idx_documents_unsettled",
             id="unsettled documents of a repository",
         ),
@@ -67,7 +67,7 @@ def test_what_later_runs_left_in_a_runs_repositories_is_searched_by_key(checkpoi
         pytest.skip("a server plans by what its tables hold")
     run = checkpoint.start()
     with recorded(checkpoint) as sent:
-        assert not runs.touched_since(checkpoint.database, run)
+        assert not lookup.touched_since(checkpoint.database, run)
     for statement, parameters in sent:
         if statement.startswith("SELECT"):
             with checkpoint.database.read() as connection:

@@ -6,7 +6,7 @@ import pytest
 from checkpoint_world import REPOSITORY, STORE, Checkpoint, failed
 from sqlalchemy import insert
 
-from elysia_dagster.checkpoint import claims, folders, ledger, queries, retention, runs
+from elysia_dagster.checkpoint import claims, folders, ledger, lookup, queries, retention, runs
 from elysia_dagster.checkpoint.schema import documents, sync_runs
 from elysia_dagster.errors import LeaseLost, UsageError
 from elysia_dagster.models import RunStatus
@@ -118,13 +118,15 @@ def test_the_unfinished_runs_of_a_forgotten_collection_are_given_up(checkpoint: 
 def test_no_finished_run_of_a_forgotten_collection_is_taken_up_again(checkpoint: Checkpoint) -> None:
     sequence = finished_with_failure(checkpoint)
     [(run_id,)] = checkpoint.rows("SELECT run_id FROM sync_runs")
-    before = runs.load_run(checkpoint.database, run_id)
+    before = lookup.load_run(checkpoint.database, run_id)
     forget(checkpoint)
     checkpoint.collection = checkpoint.register("Demo")
     with pytest.raises(UsageError, match="was forgotten since"):
         runs.request_retry(checkpoint.database, before, host=checkpoint.host, max_retries=None)
-    assert runs.find_finished(checkpoint.database, before.identity or "") is None, "the same changeset is applied anew"
+    assert lookup.find_finished(checkpoint.database, before.identity or "") is None, (
+        "the same changeset is applied anew"
+    )
     assert queries.runs_with_failures(checkpoint.database) == []
-    assert runs.load_run(checkpoint.database, run_id).status is RunStatus.FAILED
+    assert lookup.load_run(checkpoint.database, run_id).status is RunStatus.FAILED
     add_tombstones(checkpoint, sequence)
     assert retention.drop_tombstones(checkpoint.database) == 1, "it writes nothing any more"

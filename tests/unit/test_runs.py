@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from checkpoint_world import REPOSITORY, Checkpoint, completed, failed
 
-from elysia_dagster.checkpoint import claims, clock, collections, ledger, queries, retention, runs
+from elysia_dagster.checkpoint import claims, clock, collections, ledger, lookup, queries, retention, runs
 from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.errors import CheckpointError, RepositoriesHeld, UsageError
@@ -28,7 +28,7 @@ def settle_all(checkpoint: Checkpoint, lease: Lease, *, bad: dict[int, ErrorKind
 def test_a_start_of_the_same_identity_gives_the_unfinished_run(checkpoint: Checkpoint) -> None:
     first = checkpoint.start(identity="same")
     assert checkpoint.start(identity="same") == first
-    assert runs.find_unfinished(checkpoint.database, "same") == first
+    assert lookup.find_unfinished(checkpoint.database, "same") == first
     settle_all(checkpoint, checkpoint.take(first))
     second = checkpoint.start(identity="same")
     assert second.run_id != first.run_id
@@ -56,19 +56,19 @@ def test_the_sequence_grows_also_when_runs_are_cleaned_up(checkpoint: Checkpoint
 
 def test_a_run_is_loaded_as_it_was_started(checkpoint: Checkpoint) -> None:
     run = checkpoint.start(7, dry_run=True)
-    assert runs.load_run(checkpoint.database, run.run_id) == run
+    assert lookup.load_run(checkpoint.database, run.run_id) == run
     assert (run.total_lines, run.dry_run, run.status, run.attempt) == (7, True, RunStatus.RUNNING, 1)
     assert run.options is not None
     assert run.options.roots == ("/src",)
     with pytest.raises(UsageError, match="There is no run nothing"):
-        runs.load_run(checkpoint.database, "nothing")
+        lookup.load_run(checkpoint.database, "nothing")
 
 
 def test_an_unknown_status_is_an_error(checkpoint: Checkpoint) -> None:
     run = checkpoint.start()
     checkpoint.execute("UPDATE sync_runs SET status = 'paused'")
     with pytest.raises(ValueError, match="paused"):
-        runs.load_run(checkpoint.database, run.run_id)
+        lookup.load_run(checkpoint.database, run.run_id)
 
 
 def test_a_run_with_an_unsettled_line_cannot_end(checkpoint: Checkpoint) -> None:
@@ -208,21 +208,21 @@ def test_the_latest_finished_run_counts_and_a_given_up_one_does_not(checkpoint: 
     second = checkpoint.start(identity="same")
     settle_all(checkpoint, checkpoint.take(second), bad={1: RETRYABLE})
     runs.abandon_run(checkpoint.database, checkpoint.start(identity="same").run_id, checkpoint.host)
-    found = runs.find_finished(checkpoint.database, "same")
+    found = lookup.find_finished(checkpoint.database, "same")
     assert found is not None
     assert found.run_id == second.run_id
-    assert runs.find_finished(checkpoint.database, "another") is None
+    assert lookup.find_finished(checkpoint.database, "another") is None
 
 
 def test_a_later_claim_of_a_repository_touches_it(checkpoint: Checkpoint) -> None:
     first, second = checkpoint.held(), checkpoint.held()
     checkpoint.claim(first, "a", "b")
     checkpoint.claim(second, "c")
-    assert not runs.touched_since(checkpoint.database, checkpoint.run(first))
+    assert not lookup.touched_since(checkpoint.database, checkpoint.run(first))
     claims.release_lease(checkpoint.database, first)
     checkpoint.claim(second, "b", "c")
-    assert runs.touched_since(checkpoint.database, checkpoint.run(first))
-    assert not runs.touched_since(checkpoint.database, checkpoint.run(second))
+    assert lookup.touched_since(checkpoint.database, checkpoint.run(first))
+    assert not lookup.touched_since(checkpoint.database, checkpoint.run(second))
 
 
 @pytest.mark.parametrize("left", ["document", "commit"])
@@ -240,4 +240,4 @@ def test_a_later_run_touches_it_also_when_it_was_cleaned_up(left: str, checkpoin
         collections.move_commit(checkpoint.database, second, REPOSITORY, {"commit": "c2"})
     runs.finish_run(checkpoint.database, second)
     assert retention.drop_run(checkpoint.database, second.run_id, checkpoint.host) is not None
-    assert runs.touched_since(checkpoint.database, finished)
+    assert lookup.touched_since(checkpoint.database, finished)

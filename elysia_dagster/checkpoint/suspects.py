@@ -1,0 +1,84 @@
+"""Documents of which nobody can say what the store holds: in ``writing``, or ``suspect`` until they are compared."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import case, func, select, update
+
+from elysia_dagster.checkpoint.claims import Lease, check_token
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.ledger import Key, document_of
+from elysia_dagster.checkpoint.records import DocumentRow
+from elysia_dagster.checkpoint.schema import IS_UNSETTLED, documents
+from elysia_dagster.models import DocumentState
+
+
+def mark_documents_suspect(database: Database, lease: Lease, most_chunks: dict[Key, int]) -> None:
+    """After a refused settle: what was sent may stand over what the run's new owner wrote. Needs no token.
+
+    ``most_chunks`` gives by document the number of chunks that may now exist.
+    """
+    with database.write() as connection:
+        for (repository, path), most in most_chunks.items():
+            connection.execute(
+                update(documents)
+                .where(
+                    documents.c.collection_id == lease.collection_id,
+                    documents.c.repository == repository,
+                    documents.c.path == path,
+                )
+                .values(
+                    state=DocumentState.SUSPECT.value,
+                    max_chunks=case((documents.c.max_chunks < most, most), else_=documents.c.max_chunks),
+                )
+            )
+
+
+def unsettled_documents(database: Database, collection_id: int, limit: int = 1000) -> list[DocumentRow]:
+    """Documents in ``writing`` or ``suspect``, the oldest version first."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(documents)
+            .where(
+                documents.c.collection_id == collection_id,
+                IS_UNSETTLED,
+            )
+            .order_by(documents.c.version_sequence)
+            .limit(limit)
+        )
+        return [document_of(row) for row in rows]
+
+
+def count_unsettled(database: Database, collection_id: int, repository: str) -> int:
+    """Documents of a repository in ``writing`` or ``suspect``."""
+    with database.read() as connection:
+        found: int = connection.execute(
+            select(func.count()).where(
+                documents.c.collection_id == collection_id,
+                # a range over the index, and no bare column: else the primary key would seem better than its few rows
+                documents.c.version_sequence >= 0,
+                documents.c.repository.concat("") == repository,
+                IS_UNSETTLED,
+            )
+        ).scalar_one()
+    return found
+
+
+def clear_suspicion(database: Database, lease: Lease, rows: Sequence[DocumentRow]) -> None:
+    """Suspects that were compared with the store and found to be what the ledger says are present, or absent, again."""
+    with database.write() as connection:
+        check_token(connection, lease)
+        for row in rows:
+            connection.execute(
+                update(documents)
+                .where(
+                    documents.c.collection_id == lease.collection_id,
+                    documents.c.repository == row.repository,
+                    documents.c.path == row.path,
+                    documents.c.state == DocumentState.SUSPECT.value,
+                    documents.c.version_sequence == row.version[0],
+                    documents.c.version_line == row.version[1],
+                )
+                .values(
+                    state=(DocumentState.PRESENT if row.chunks else DocumentState.ABSENT).value, max_chunks=row.chunks
+                )
+            )
