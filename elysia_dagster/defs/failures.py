@@ -5,14 +5,12 @@ from contextlib import contextmanager
 
 from dagster import DagsterExecutionInterruptedError, Failure
 
-from elysia_dagster.errors import ElysiaError, Interrupted, LeaseLost, RepositoriesHeld, TransientError
+from elysia_dagster.errors import ElysiaError, TransientError
+from elysia_dagster.sync.engine import NOT_RETRIED
 
 INTERRUPTS = (DagsterExecutionInterruptedError, KeyboardInterrupt)
 """How Dagster tells a step that the run is to end. Left to itself it would count them among what the retry policy
 mends: a run that somebody terminated would go on after a few seconds, and succeed."""
-
-NOT_RETRIED = (RepositoriesHeld, LeaseLost, Interrupted)
-"""Transient, but somebody else's work or somebody's wish: a second try in a few seconds would only be in the way."""
 
 
 @contextmanager

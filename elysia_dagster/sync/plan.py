@@ -180,7 +180,7 @@ def _write_plan(work: Work, path: Path, draft: Path, scan: Scan, unsent: UnsentW
         "removed_folders": scan.removed_folders,
         "commits": {name: record.get("commit") for name, record in scan.changesets.items()},
     }
-    cuts = cut_batches(winning_lines, sizes[wins], max(2, options.batch_size), BATCH_BYTES)
+    cuts = cut_batches(winning_lines, sizes[wins], options.batch_size, BATCH_BYTES)
     unsent.finish()
     work.engine.faults("before-plan-renamed")
     with write_aside(path) as file:

@@ -169,7 +169,8 @@ def read_draft(path: Path) -> Iterator[pa.RecordBatch]:
 def cut_batches(lines: np.ndarray, sizes: np.ndarray, batch_size: int, batch_bytes: int) -> Iterator[tuple[int, int]]:
     """Where each batch begins and ends, for changes with these lines and sizes (bytes), all of one length.
 
-    A line stays in one batch unless it has more changes than a batch holds.
+    A line stays in one batch unless it has more changes than a batch holds; the two sides of a rename always do, since
+    the old one waits for the new one.
     """
     count = len(lines)
     total = np.cumsum(sizes, dtype=np.int64)
@@ -180,8 +181,11 @@ def cut_batches(lines: np.ndarray, sizes: np.ndarray, batch_size: int, batch_byt
         end = min(start + batch_size, max(by_bytes, start + 1), count)
         if end < count and lines[end] == lines[end - 1]:
             first = int(np.searchsorted(lines, lines[end], side="left"))
+            after = int(np.searchsorted(lines, lines[end], side="right"))
             if first > start:
                 end = first
+            elif first == start and after - start == 2:
+                end = after
         yield start, end
         start = end
 
