@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from dagster import DagsterExecutionInterruptedError, Failure
 
-from elysia_dagster.errors import ElysiaError, TransientError
+from elysia_dagster.errors import ElysiaError, Interrupted, TransientError
 from elysia_dagster.sync.engine import NOT_RETRIED
 
 INTERRUPTS = (DagsterExecutionInterruptedError, KeyboardInterrupt)
