@@ -6,12 +6,13 @@ newer change took it away.
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from elysia_dagster.checkpoint.claims import Lease, check_token
 from elysia_dagster.checkpoint.database import Database
-from elysia_dagster.checkpoint.schema import removed_folders
+from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.checkpoint.schema import completed_lines, removed_folders
 
 
 class RemovedFolders:
@@ -51,7 +52,7 @@ def load_removed_folders(database: Database, collection_id: int, repositories: S
 
 
 def record_removed_folders(database: Database, lease: Lease, folders: Sequence[tuple[str, str, int]]) -> None:
-    """Says, before anything of it is done, that lines of this run remove (repository, folder, line). Only forward.
+    """Says, before anything of it is done, that lines of this run remove (repository, folder, line).
 
     Raises ``LeaseLost``.
     """
@@ -61,23 +62,30 @@ def record_removed_folders(database: Database, lease: Lease, folders: Sequence[t
         check_token(connection, lease)
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         for repository, path, line in folders:
-            version = {"version_sequence": lease.sequence, "version_line": line}
             connection.execute(
                 insert(removed_folders)
-                .values(collection_id=lease.collection_id, repository=repository, path=path, **version)
+                .values(
+                    collection_id=lease.collection_id,
+                    repository=repository,
+                    path=path,
+                    version_sequence=lease.sequence,
+                    version_line=line,
+                )
                 .on_conflict_do_update(
-                    index_elements=["collection_id", "repository", "path"],
-                    set_=version,
-                    where=or_(
-                        removed_folders.c.version_sequence < lease.sequence,
-                        (removed_folders.c.version_sequence == lease.sequence)
-                        & (removed_folders.c.version_line < line),
-                    ),
+                    index_elements=["collection_id", "repository", "path", "version_sequence"],
+                    set_={"version_line": line},
+                    where=removed_folders.c.version_line < line,
                 )
             )
 
 
-def forget_removed_folders(database: Database, sequence: int) -> None:
-    """Takes back what a run that is given up had said."""
-    with database.write() as connection:
-        connection.execute(delete(removed_folders).where(removed_folders.c.version_sequence == sequence))
+def take_back_removed_folders(connection: Connection, run: RunRecord) -> None:
+    """A run that is given up no longer removes what its unsettled lines named, in the caller's transaction."""
+    connection.execute(
+        delete(removed_folders).where(
+            removed_folders.c.version_sequence == run.sequence,
+            removed_folders.c.version_line.not_in(
+                select(completed_lines.c.line_number).where(completed_lines.c.run_id == run.run_id)
+            ),
+        )
+    )

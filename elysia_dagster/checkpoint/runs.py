@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.claims import Lease, check_token, live_holder, mark_suspect
 from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.folders import take_back_removed_folders
 from elysia_dagster.checkpoint.lookup import load_within
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
@@ -287,6 +288,7 @@ def cancel_run(connection: Connection, run: RunRecord) -> None:
     What it had in writing is suspect: the store may hold some of it, and the run will never write it anew.
     """
     mark_suspect(connection, run)
+    take_back_removed_folders(connection, run)
     connection.execute(
         update(sync_runs).where(sync_runs.c.run_id == run.run_id).values(lease_token=run.lease_token + 1)
     )

@@ -182,7 +182,7 @@ removed_folders = Table(
     Column("path", Text, nullable=False),
     Column("version_sequence", Integer, nullable=False),
     Column("version_line", Integer, nullable=False),
-    PrimaryKeyConstraint("collection_id", "repository", "path"),
+    PrimaryKeyConstraint("collection_id", "repository", "path", "version_sequence"),
 )
 
 run_repositories = Table(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from elysia_dagster.checkpoint import runs
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync import drive
 from elysia_dagster.sync.engine import Engine
@@ -94,6 +95,16 @@ def test_nor_between_the_newer_run_s_plan_and_its_end(engine: Engine, tmp_path: 
     finish(engine, resume_run(engine, older.run_id))
     finish(engine, resume_run(engine, newer.run_id))
     assert held(engine) == {"o.py"}
+
+
+def test_a_removal_that_is_given_up_supersedes_nothing(engine: Engine, tmp_path: Path) -> None:
+    older = start(engine, tmp_path, "older", [add("dir/x.py"), add("o.py")])
+    die_at(engine, older, "planned")
+    newer = start(engine, tmp_path, "newer", [DELETE])
+    die_at(engine, newer, "embedded")
+    runs.abandon_run(engine.database, newer.run_id, engine.host)
+    finish(engine, resume_run(engine, older.run_id))
+    assert held(engine) == {"dir/x.py", "o.py"}
 
 
 def test_a_rename_whose_new_side_fails_keeps_its_old_side_in_the_smallest_batch(engine: Engine, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def _create_ledger() -> None:
         sa.Column("path", sa.Text, nullable=False),
         sa.Column("version_sequence", sa.Integer, nullable=False),
         sa.Column("version_line", sa.Integer, nullable=False),
-        sa.PrimaryKeyConstraint("collection_id", "repository", "path"),
+        sa.PrimaryKeyConstraint("collection_id", "repository", "path", "version_sequence"),
     )
     op.create_table(
         "sequences",
