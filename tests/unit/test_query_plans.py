@@ -11,6 +11,10 @@ from sqlalchemy import event
 from elysia_dagster.checkpoint import claims, lookup, retention, suspects
 
 
+# SQLite alone: a server plans by what its tables hold
+pytestmark = pytest.mark.parametrize("checkpoint", ["sqlite"], indirect=True)
+
+
 @contextmanager
 def recorded(checkpoint: Checkpoint) -> Iterator[list[tuple[str, Any]]]:
     """Every statement that the block sends, with its parameters."""
@@ -50,8 +54,6 @@ def mark_suspect(checkpoint: Checkpoint) -> None:
     ],
 )
 def test_a_partial_index_serves(ask: Callable[[Checkpoint], object], index: str, checkpoint: Checkpoint) -> None:
-    if checkpoint.database.engine.dialect.name != "sqlite":
-        pytest.skip("a server plans by what its tables hold")
     with recorded(checkpoint) as sent:
         ask(checkpoint)
     asked = [each for each in sent if each[0].startswith(("SELECT documents", "SELECT count", "UPDATE documents"))]
@@ -63,8 +65,6 @@ def test_a_partial_index_serves(ask: Callable[[Checkpoint], object], index: str,
 
 
 def test_what_later_runs_left_in_a_runs_repositories_is_searched_by_key(checkpoint: Checkpoint) -> None:
-    if checkpoint.database.engine.dialect.name != "sqlite":
-        pytest.skip("a server plans by what its tables hold")
     run = checkpoint.start()
     with recorded(checkpoint) as sent:
         assert not lookup.touched_since(checkpoint.database, run)
