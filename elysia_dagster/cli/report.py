@@ -1,5 +1,6 @@
 """What became of a run, for people and for programs."""
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -99,6 +100,9 @@ def _report_lines(finished: Finished, report: SyncReport) -> list[str]:
     if report.objects is not None:
         lines.append(f"  The collection holds {counted(report.objects, 'object')} ({run.store}).")
     lines += [f"  {repository} now stands at {commit}." for repository, commit in report.commits.items() if commit]
+    left_behind = sorted(set(json.loads(run.changeset_info or "{}")) - set(report.commits))
+    if run.error_count and left_behind:
+        lines.append(f"  Not moved, since lines failed there: {', '.join(left_behind)}.")
     lines += [f"  Gap: {gap}" for gap in report.gaps]
     lines += [f"  Check failed: {check.name}: {check.detail}" for check in report.checks if not check.passed]
     for failure in report.failures[:_SHOWN_FAILURES]:

@@ -270,10 +270,15 @@ def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:
     assert run.options is not None
     store = engine.store(run.store)
     embedder = engine.embedder(run.options.embedder)
-    embedder.check()
     known = collections.find_collection(engine.database, run.store, run.collection_name)
     # asked in this order, since another process registers a collection, then creates it, then writes into it
     holds = known is not None and collections.holds_documents(engine.database, known.collection_id)
+    if known is not None and holds and known.model != embedder.model_id:  # told without asking anybody
+        raise CollectionMismatch(
+            f"Collection {known.name} began with {known.model}; this embedder is {embedder.model_id}.",
+            next_step="Use the embedder it began with, or another --collection.",
+        )
+    embedder.check()
     there = store.describe(run.collection_name)
     if known is None and there is not None:
         known = collections.find_collection(engine.database, run.store, run.collection_name)

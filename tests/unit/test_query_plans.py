@@ -10,7 +10,6 @@ from sqlalchemy import event
 
 from elysia_dagster.checkpoint import claims, lookup, retention, suspects
 
-
 # SQLite alone: a server plans by what its tables hold
 pytestmark = pytest.mark.parametrize("checkpoint", ["sqlite"], indirect=True)
 
