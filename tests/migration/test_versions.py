@@ -14,6 +14,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
+from elysia_dagster.checkpoint import database as database_module
 from elysia_dagster.checkpoint import migrations
 from elysia_dagster.checkpoint.database import HEAD_REVISION, open_database
 from elysia_dagster.checkpoint.schema import metadata
@@ -43,7 +44,11 @@ def test_the_newest_migration_is_the_one_this_program_knows() -> None:
     assert revisions == sorted(revisions, reverse=True), "they compare as text: a newer database is told by it"
 
 
-def test_the_migrated_schema_is_the_declared_one(target: Path | str) -> None:
+@pytest.mark.parametrize("is_new", [True, False], ids=["created", "migrated"])
+def test_the_migrated_schema_is_the_declared_one(
+    target: Path | str, is_new: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_is_new", lambda _connection: is_new)
     database = open_database(target)
     with database.read() as connection:
         context = MigrationContext.configure(
