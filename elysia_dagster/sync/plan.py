@@ -67,7 +67,6 @@ def plan_batches(work: Work, *, asks_for_due: bool = True) -> BatchPlan:
         if not work.run.dry_run:
             claims.claim_repositories(database, work.lease, frozenset(plan.repositories))
             work.engine.faults("claimed")
-            folders.record_removed_folders(database, work.lease, plan.removed_folders)
             settle_unsent(work, work.folder / UNSENT_NAME)
         return BatchPlan(run_id=work.run.run_id, batches=plan.batches, repositories=tuple(plan.repositories))
 
@@ -113,6 +112,8 @@ def _make_plan(work: Work, path: Path, only: frozenset[int] | None = None) -> No
                 claims.claim_repositories(work.engine.database, work.lease, frozenset(scan.repositories))
                 work.engine.faults("claimed-before-plan")
             if scan.removed_folders:  # what a removed folder held is known only under the claim
+                if not work.run.dry_run:  # from here on no older run adds to it, whenever this process dies
+                    folders.record_removed_folders(work.engine.database, work.lease, scan.removed_folders)
                 scan = _scan(work, locator, draft, unsent, only, _documents_below(work))
             if not work.run.dry_run and only is None:
                 _record(work, scan)  # before the plan has its name: who finds a plan does not look at the lines again
@@ -177,7 +178,6 @@ def _write_plan(work: Work, path: Path, draft: Path, scan: Scan, unsent: UnsentW
     metadata: dict[str, Any] = {
         "repositories": scan.repositories,
         "folders": places,
-        "removed_folders": scan.removed_folders,
         "commits": {name: record.get("commit") for name, record in scan.changesets.items()},
     }
     cuts = cut_batches(winning_lines, sizes[wins], options.batch_size, BATCH_BYTES)

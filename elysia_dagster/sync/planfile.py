@@ -76,7 +76,6 @@ class PlanFile:
             self.repositories: list[str] = fields["repositories"]
             self.folders: dict[str, str] = fields["folders"]
             self.commits: dict[str, str | None] = fields["commits"]
-            self.removed_folders = [(name, path, line) for name, path, line in fields["removed_folders"]]
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"The plan {path} cannot be read: {error}.",

@@ -30,7 +30,6 @@ class RunPlan:
         self.repositories = sorted({name for file in self._files for name in file.repositories})
         self.folders = {name: place for file in self._files for name, place in file.folders.items()}
         self.commits = {name: commit for file in self._files for name, commit in file.commits.items()}
-        self.removed_folders = [folder for file in self._files for folder in file.removed_folders]
         self.batches = sum(file.batches for file in self._files)
 
     def __enter__(self) -> "RunPlan":

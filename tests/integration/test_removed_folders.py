@@ -87,11 +87,12 @@ def test_an_older_run_that_comes_late_brings_nothing_back(engine: Engine, tmp_pa
     assert held(engine) == {"o.py"}
 
 
-def test_nor_between_the_newer_run_s_plan_and_its_end(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("point", ["plan-recorded", "planned", "claimed", "embedded"])
+def test_nor_between_the_newer_run_s_plan_and_its_end(engine: Engine, tmp_path: Path, point: str) -> None:
     older = start(engine, tmp_path, "older", [add("dir/x.py"), add("o.py")])
     die_at(engine, older, "planned")
     newer = start(engine, tmp_path, "newer", [DELETE])
-    die_at(engine, newer, "embedded")
+    die_at(engine, newer, point)
     finish(engine, resume_run(engine, older.run_id))
     finish(engine, resume_run(engine, newer.run_id))
     assert held(engine) == {"o.py"}

@@ -28,7 +28,6 @@ METADATA: dict[str, Any] = {
     "repositories": ["r0", "r1"],
     "folders": {"r0": "/src/r0"},
     "commits": {"r1": "c"},
-    "removed_folders": [["r0", "dir", 3]],
 }
 
 
@@ -53,7 +52,6 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_plan(tmp_path / "plan", 30)
     plan = PlanFile(tmp_path / "plan")
     assert (plan.repositories, plan.folders, plan.commits) == (["r0", "r1"], {"r0": "/src/r0"}, {"r1": "c"})
-    assert plan.removed_folders == [("r0", "dir", 3)]
     assert plan.batches == 5
     changes = [change for batch in range(plan.batches) for change in plan.changes(batch)]
     assert [change.line for change in changes] == list(range(1, 31))
