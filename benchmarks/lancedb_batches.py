@@ -50,7 +50,7 @@ def main() -> None:
 def run(folder: Path, options: argparse.Namespace) -> None:
     """Writes the batches into a store in ``folder``."""
     store = LanceDBStore(str(folder))
-    store.create_collection(COLLECTION, incarnation="bench", model_id="random", dimensions=options.dimensions)
+    store.ensure_collection(COLLECTION, incarnation="bench", model_id="random", dimensions=options.dimensions)
     random = np.random.default_rng(7)
     base_mb = peak_mb()
     for first in range(0, options.prefill, 20_000):

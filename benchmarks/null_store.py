@@ -25,7 +25,7 @@ class NullStore:
         """What was created."""
         return self._collections.get(collection)
 
-    def create_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def ensure_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
         """Creates it."""
         info = CollectionInfo(name=collection, incarnation=incarnation, model_id=model_id, dimensions=dimensions)
         return self._collections.setdefault(collection, info)
@@ -40,6 +40,17 @@ class NullStore:
 
     def delete_objects(self, collection: str, ids: Sequence[str]) -> None:
         """Nothing is there."""
+
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
+        """Nothing is there."""
+
+    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+        """As if it were new."""
+        return self.ensure_collection(collection, incarnation=incarnation, model_id=model_id, dimensions=dimensions)
+
+    def vectorizer(self, collection: str) -> str | None:
+        """None."""
+        return None
 
     def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
         """Of the last write."""

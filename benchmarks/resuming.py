@@ -87,7 +87,7 @@ def _remember_collection(store: NullStore, database: collections.Database) -> No
     """A null store forgets with its process what was created in it; the ledger knows."""
     known = collections.find_collection(database, store.url, COLLECTION)
     assert known is not None
-    store.create_collection(
+    store.ensure_collection(
         COLLECTION, incarnation=known.incarnation, model_id=known.model, dimensions=known.dimensions
     )
 

@@ -37,7 +37,7 @@ class World:
         """An engine on this folder, as a new process would open it."""
         settings = Settings(checkpoint_db_dir=str(self.state), store=self._store)
         if self._store == "null:":
-            engine = Engine.open(settings, open_store=lambda _url: self.null_store)
+            engine = Engine.open(settings, open_store=lambda _url, _settings: self.null_store)
         else:
             engine = Engine.open(settings)
         try:

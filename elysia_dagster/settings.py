@@ -1,7 +1,8 @@
 """Every setting, read from the environment in this module only.
 
 Each setting is one field of ``Settings``; its environment variable is ``ELYSIACTL_`` and the field's name in upper case
-(without the unit's suffix), and the spelling ``elysiactl_…`` is read too. No ``.env`` file is read.
+(without the unit's suffix), and the spelling ``elysiactl_…`` is read too, as is ``WCD_…`` where a field says so. No
+``.env`` file is read.
 """
 
 import os
@@ -21,15 +22,26 @@ MOST_DAYS = 36_500.0
 
 
 def setting(
-    default: Any, variable: str, meaning: str, *, secret: bool = False, may_be_zero: bool = False, most: float = 1e15
+    default: Any,
+    variable: str,
+    meaning: str,
+    *,
+    also: str = "",
+    secret: bool = False,
+    may_be_zero: bool = False,
+    most: float = 1e15,
 ) -> Any:
-    """A field of ``Settings`` with its environment variable (without prefix), what it means, and a number's range."""
+    """A field of ``Settings`` with its environment variable (without prefix), what it means, and a number's range.
+
+    ``also`` is a variable of other programs that is read where ours is not set.
+    """
     return field(
         default=default,
         repr=not secret,
         metadata={
             "variable": variable,
             "meaning": meaning,
+            "also": also,
             "secret": secret,
             "may_be_zero": may_be_zero,
             "most": most,
@@ -49,7 +61,7 @@ class Settings:
     repo: str = setting("", "REPO", "repository of lines that name none")
     collection: str = setting("SRC_ENTERPRISE__", "COLLECTION", "collection to write")
     store: str = setting("", "STORE", "store URL; default lancedb:<state folder>/vectors")
-    embedder: str = setting("hashing", "EMBEDDER", "hashing, openai:<model> or fastembed:<model>")
+    embedder: str = setting("hashing", "EMBEDDER", "hashing, openai:<model>, fastembed:<model> or store")
     batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
     embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
     max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again", may_be_zero=True)
@@ -63,6 +75,34 @@ class Settings:
     park_s: float = setting(900.0, "PARK", "seconds that a Dagster run keeps its sync run between two steps")
     max_line_bytes: int = setting(64 << 20, "MAX_LINE_BYTES", "bytes of one changeset line")
     max_document_bytes: int = setting(10 << 20, "MAX_DOCUMENT_BYTES", "bytes of one document")
+    weaviate_url: str = setting("", "WEAVIATE_URL", "server that the store URL weaviate: means", also="WCD_URL")
+    weaviate_api_key: str = setting(
+        "", "WEAVIATE_API_KEY", "key of the Weaviate server", also="WCD_API_KEY", secret=True
+    )
+    weaviate_consistency: str = setting("QUORUM", "WEAVIATE_CONSISTENCY", "replicas that answer: ONE, QUORUM or ALL")
+    weaviate_replication: int = setting(1, "WEAVIATE_REPLICATION", "replication factor of a new collection")
+    weaviate_shards: int = setting(
+        0, "WEAVIATE_SHARDS", "shards of a new collection; 0: as the server chooses", may_be_zero=True
+    )
+    weaviate_tenant: str = setting("", "WEAVIATE_TENANT", "tenant to write; a new collection then has tenants")
+    weaviate_vector: str = setting("", "WEAVIATE_VECTOR", "named vector to write; default: the only one there is")
+    weaviate_vectorizer: str = setting(
+        "",
+        "WEAVIATE_VECTORIZER",
+        "for --embedder store: a new collection's vectorizer, a module's name or JSON {module: its settings}",
+    )
+    store_connect_timeout_s: float = setting(10.0, "STORE_CONNECT_TIMEOUT", "seconds to reach a store's server")
+    store_query_timeout_s: float = setting(30.0, "STORE_QUERY_TIMEOUT", "seconds of one query, read-back or delete")
+    store_insert_timeout_s: float = setting(90.0, "STORE_INSERT_TIMEOUT", "seconds of one insert request")
+    store_retry_s: float = setting(
+        60.0, "STORE_RETRY", "seconds that a store which does not answer is tried again", may_be_zero=True
+    )
+    request_objects: int = setting(200, "REQUEST_OBJECTS", "objects in one write request, at most")
+    request_bytes: int = setting(
+        20_000_000,
+        "REQUEST_BYTES",
+        "bytes in one write request, at most; a larger object goes alone",
+    )
     openai_base_url: str = setting("https://api.openai.com/v1", "OPENAI_BASE_URL", "OpenAI-compatible endpoint")
     openai_api_key: str = setting("", "OPENAI_API_KEY", "key of that endpoint", secret=True)
 
@@ -73,7 +113,8 @@ class Settings:
         values: dict[str, Any] = {}
         for each in fields(cls):
             variable = each.metadata["variable"]
-            text = environment.get(f"ELYSIACTL_{variable}") or environment.get(f"elysiactl_{variable}")
+            names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
+            text = next((environment[name] for name in names if environment.get(name)), "")
             if text:
                 values[each.name] = _parse(each.type, text, each.metadata)
         return cls(**values)

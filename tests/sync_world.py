@@ -49,7 +49,7 @@ class RecordingStore:
     def describe(self, collection: str) -> CollectionInfo | None:
         return self.collections.get(collection)
 
-    def create_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def ensure_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
         made = CollectionInfo(name=collection, incarnation=incarnation, model_id=model_id, dimensions=dimensions)
         return self.collections.setdefault(collection, made)
 
@@ -64,6 +64,17 @@ class RecordingStore:
         assert collection in self.collections
         for each in ids:
             self.objects.pop(each, None)
+
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
+        self.delete_objects(
+            collection, [each.id for each in self.objects.values() if each.document_id in set(document_ids)]
+        )
+
+    def vectorizer(self, collection: str) -> str | None:
+        return None
+
+    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+        raise AssertionError("nothing here adopts")
 
     def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
         assert collection in self.collections
@@ -127,7 +138,7 @@ class World:
         recording = self.recording
         opened = Engine.open(
             Settings(checkpoint_db_dir=str(self.state), **settings),
-            open_store=(lambda _url: recording) if recording else open_store,
+            open_store=(lambda _url, _settings: recording) if recording else open_store,
             **(parts or {}),
         )
         self._engines.append(opened)

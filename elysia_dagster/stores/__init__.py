@@ -1,17 +1,20 @@
 """Vector stores, opened by their URL."""
 
 from elysia_dagster.errors import UsageError
+from elysia_dagster.settings import Settings
 from elysia_dagster.stores.base import VectorStore
 
 
-def open_store(url: str) -> VectorStore:
-    """The store that ``url`` names (``lancedb:<folder>``); adapters are imported only when asked for.
+def open_store(url: str, settings: Settings | None = None) -> VectorStore:
+    """The store that ``url`` names; adapters are imported only when asked for, and connect when first used.
 
-    Raises ``UsageError`` for an unknown scheme.
+    ``lancedb:<folder>`` or ``weaviate:http[s]://host:port[?…]``; ``weaviate:`` alone is the server that the setting
+    ``weaviate_url`` names. Raises ``UsageError`` for an unknown scheme or an address that does not parse.
     """
+    settings = settings or Settings()
     scheme, _, rest = url.partition(":")
     if scheme == "lancedb" and rest:
         from elysia_dagster.stores.lancedb import LanceDBStore
 
-        return LanceDBStore(rest)
-    raise UsageError(f"Store {url!r} is not known.", next_step="Use lancedb:<folder>.")
+        return LanceDBStore(rest, most_objects=settings.request_objects, most_bytes=settings.request_bytes)
+    raise UsageError(f"Store {url!r} is not known.", next_step="Use lancedb:<folder> or weaviate:http://host:port.")

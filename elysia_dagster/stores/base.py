@@ -5,12 +5,6 @@ from typing import Protocol
 
 from elysia_dagster.models import CollectionInfo, MaintenanceReport, ScannedObject, SearchHit, SearchQuery, StoreObject
 
-MAX_OBJECTS_PER_REQUEST = 200
-"""Objects in one write request, at most."""
-
-MAX_BYTES_PER_REQUEST = 20_000_000
-"""Bytes of text and vectors in one write request, at most; an object larger than this goes alone."""
-
 
 class VectorStore(Protocol):
     """A place for collections of objects with vectors.
@@ -29,19 +23,42 @@ class VectorStore(Protocol):
         """What the store says of a collection, or None where there is none. Creates nothing."""
         ...
 
-    def create_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
-        """Creates a collection that carries ``incarnation``; an existing one is returned as it is."""
+    def ensure_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+        """Creates a collection that carries ``incarnation``; an existing one keeps what it carries.
+
+        An existing one gets the properties that it lacks. Raises ``CollectionMismatch`` for a property that it has of
+        another type. ``dimensions`` 0 is for the store's own vectorizer.
+        """
+        ...
+
+    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+        """Writes another ``incarnation`` and model on an existing collection; its objects stay as they are.
+
+        Completes and checks it as ``ensure_collection`` does. Raises ``CollectionMismatch`` where its vectors have
+        another length than ``dimensions``.
+        """
+        ...
+
+    def vectorizer(self, collection: str) -> str | None:
+        """Names the model that the store itself makes this collection's vectors with, or would if it created it.
+
+        None where the store makes no vectors of its own. The name changes with everything that changes the vectors.
+        """
         ...
 
     def upsert(self, collection: str, objects: Sequence[StoreObject]) -> list[str | None]:
         """Writes objects, replacing those of the same id; per object None, or the reason why it was rejected.
 
-        Splits into requests of ``MAX_OBJECTS_PER_REQUEST`` objects and ``MAX_BYTES_PER_REQUEST`` bytes.
+        Splits into requests of ``request_objects`` objects and ``request_bytes`` bytes (settings), at most.
         """
         ...
 
     def delete_objects(self, collection: str, ids: Sequence[str]) -> None:
         """Removes objects by id; ids that are not there are no error, nor is an empty list."""
+        ...
+
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
+        """Removes every object of the documents, however many; what is not there is no error."""
         ...
 
     def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:

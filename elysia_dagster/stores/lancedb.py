@@ -29,6 +29,7 @@ from elysia_dagster.stores.lancedb_errors import RETRY_FOR_S, missing_collection
 from elysia_dagster.stores.lancedb_maintenance import ID_INDEX, TEXT_INDEX, Step, has_index, shape_of
 from elysia_dagster.stores.lancedb_search import search_table
 from elysia_dagster.stores.lancedb_tables import COMPACTION_LIMIT_S, LOCK_WAIT_S, TableFolder
+from elysia_dagster.stores.objects import requests, why_rejected
 
 IDS_PER_STATEMENT = 1000
 """Ids in one ``id IN (…)`` of a delete or a look-up."""
@@ -40,7 +41,7 @@ _SCANNED = ("id", "repository", "relative_path", "chunk_index", "content_hash", 
 
 
 class LanceDBStore:
-    """``VectorStore`` in a folder of this machine, which the first ``create_collection`` makes.
+    """``VectorStore`` in a folder of this machine, which the first ``ensure_collection`` makes.
 
     Many processes may use one folder at once; threads may share one store. It has no vectorizer: an object whose vector
     is None is stored without one.
@@ -48,11 +49,13 @@ class LanceDBStore:
 
     request_timeout_s: float = LOCK_WAIT_S + RETRY_FOR_S + COMPACTION_LIMIT_S + 10.0
 
-    def __init__(self, folder: str) -> None:
-        """Opens nothing yet; ``folder`` may begin with ``~``."""
+    def __init__(self, folder: str, *, most_objects: int = 200, most_bytes: int = 20_000_000) -> None:
+        """Opens nothing yet; ``folder`` may begin with ``~``. The limits are of one commit."""
         path = Path(folder).expanduser().resolve()
         self.url = f"lancedb:{path}"
         self._tables = TableFolder(path, self.url)
+        self._most_objects = most_objects
+        self._most_bytes = most_bytes
 
     def describe(self, collection: str) -> CollectionInfo | None:
         """What the table's schema says, or None. Creates nothing, not even the folder."""
@@ -61,7 +64,7 @@ class LanceDBStore:
         except CollectionMismatch:
             return None
 
-    def create_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def ensure_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
         """Makes a table, or returns what is there; of several processes at once one makes it."""
         schema = rows.table_schema(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
         self._tables.create(collection, schema)
@@ -69,6 +72,20 @@ class LanceDBStore:
         if created is None:  # dropped between the two lines
             raise missing_collection(collection, self.url)
         return created
+
+    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+        """Writes the new marks on the field ``id``: of a table's own metadata LanceDB changes nothing afterwards."""
+        schema = rows.table_schema(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
+        self._tables.read(collection, lambda table: rows.check_columns(collection, table.schema, schema))
+        self._tables.write(collection, partial(_mark, incarnation=incarnation, model_id=model_id))
+        adopted = self.describe(collection)
+        if adopted is None:  # dropped between the two lines
+            raise missing_collection(collection, self.url)
+        return adopted
+
+    def vectorizer(self, collection: str) -> str | None:
+        """None: LanceDB makes no vectors of its own."""
+        return None
 
     def upsert(self, collection: str, objects: Sequence[StoreObject]) -> list[str | None]:
         """Writes what can be written and gives each object None or why it was rejected; of one id the last counts.
@@ -78,9 +95,9 @@ class LanceDBStore:
         """
         schema = self._tables.read(collection, lambda table: table.schema)
         dimensions = rows.vector_dimensions(schema)
-        reasons = [rows.why_rejected(item, dimensions) for item in objects]
+        reasons = [why_rejected(item, dimensions) for item in objects]
         accepted = {item.id: item for item, reason in zip(objects, reasons, strict=True) if reason is None}
-        for request in rows.requests(accepted.values()):
+        for request in requests(accepted.values(), most_objects=self._most_objects, most_bytes=self._most_bytes):
             self._tables.write(collection, partial(_merge, batch=rows.to_arrow(request, schema)))
         return reasons
 
@@ -88,6 +105,12 @@ class LanceDBStore:
         """Removes objects by id, in slices of ``IDS_PER_STATEMENT``; the removal is on the disk when this returns."""
         for condition in _id_conditions(ids):
             # A delete that finds nothing would be a new version all the same.
+            if self._tables.read(collection, partial(_count, condition=condition)):
+                self._tables.write(collection, partial(_delete, condition=condition))
+
+    def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
+        """Removes every row of the documents; the removal is on the disk when this returns."""
+        for condition in _id_conditions(document_ids, column="document_id"):
             if self._tables.read(collection, partial(_count, condition=condition)):
                 self._tables.write(collection, partial(_delete, condition=condition))
 
@@ -175,6 +198,11 @@ def _merge(table: Table, uncovered_writes: int, *, batch: pa.Table) -> None:
     merge.use_index(use_index).execute(batch, on_bad_vectors="null")
 
 
+def _mark(table: Table, _uncovered_writes: int, *, incarnation: str, model_id: str) -> None:
+    marks = {rows.INCARNATION_KEY.decode(): incarnation, rows.MODEL_KEY.decode(): model_id}
+    table.update_field_metadata({"path": "id", "metadata": marks})
+
+
 def _delete(table: Table, _uncovered_writes: int, *, condition: str) -> None:
     table.delete(condition)
 
@@ -206,15 +234,16 @@ def _has_text_index(table: Table) -> bool:
     return has_index(table, TEXT_INDEX)
 
 
-def _id_conditions(ids: Sequence[str]) -> Iterator[str]:
+def _id_conditions(ids: Sequence[str], *, column: str = "id") -> Iterator[str]:
     distinct = list(dict.fromkeys(ids))
     for start in range(0, len(distinct), IDS_PER_STATEMENT):
-        yield rows.ids_filter(distinct[start : start + IDS_PER_STATEMENT])
+        yield rows.ids_filter(distinct[start : start + IDS_PER_STATEMENT], column=column)
 
 
 def _info(collection: str, schema: pa.Schema) -> CollectionInfo:
-    metadata = schema.metadata or {}
-    incarnation, model_id = metadata.get(rows.INCARNATION_KEY), metadata.get(rows.MODEL_KEY)
+    index = schema.get_field_index("id")
+    marks = {**(schema.metadata or {}), **((schema.field(index).metadata or {}) if index >= 0 else {})}
+    incarnation, model_id = marks.get(rows.INCARNATION_KEY), marks.get(rows.MODEL_KEY)
     return CollectionInfo(
         name=collection,
         incarnation=None if incarnation is None else incarnation.decode(),

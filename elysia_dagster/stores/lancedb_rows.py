@@ -1,14 +1,13 @@
-"""Objects as rows of a LanceDB table: the schema, what is rejected and why, requests cut to size, values as SQL."""
+"""Objects as rows of a LanceDB table: the schema, rows as Arrow, values as SQL."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
-from operator import attrgetter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pyarrow as pa
 
+from elysia_dagster.errors import CollectionMismatch
 from elysia_dagster.models import StoreObject
-from elysia_dagster.stores.base import MAX_BYTES_PER_REQUEST, MAX_OBJECTS_PER_REQUEST
+from elysia_dagster.stores.objects import encodable, instant
 
 INCARNATION_KEY = b"elysia.incarnation"
 MODEL_KEY = b"elysia.model_id"
@@ -18,9 +17,6 @@ _TEXTS = ("file_path", "relative_path", "file_name", "repository", "language", "
 _TEXTS_AFTER = ("write_hash", "content")
 _NUMBERS = ("size_bytes", "line_count")
 _POSITIONS = ("chunk_index", "start_line", "end_line")
-_INT64 = range(-(2**63), 2**63)
-_texts_of = attrgetter("id", *_TEXTS, *_TEXTS_AFTER, "document_id", "commit")
-_numbers_of = attrgetter(*_NUMBERS, *_POSITIONS)
 
 
 def table_schema(*, incarnation: str, model_id: str, dimensions: int) -> pa.Schema:
@@ -48,46 +44,22 @@ def vector_dimensions(schema: pa.Schema) -> int:
     return int(schema.field(index).type.list_size)
 
 
-def why_rejected(item: StoreObject, dimensions: int) -> str | None:
-    """The reason why an object cannot be a row, or None. NUL is fine in every text, a lone surrogate in none."""
-    vector = item.vector
-    if vector is not None:
-        if vector.shape != (dimensions,):
-            return f"the vector has shape {vector.shape}, the collection takes ({dimensions},)"
-        if not np.isfinite(vector).all():
-            return "the vector holds NaN or infinite values"
-    try:
-        _joined_text(item).encode()
-    except UnicodeEncodeError as error:
-        return f"a text cannot be stored as UTF-8: {error.reason}"
-    if any(number not in _INT64 for number in _numbers_of(item)):
-        return "a number does not fit 64 bits"
-    try:
-        _instant(item.last_modified)
-    except (ValueError, OverflowError):
-        return f"last_modified {item.last_modified!r} is not an RFC 3339 time"
-    return None
+def check_columns(collection: str, there: pa.Schema, wanted: pa.Schema) -> None:
+    """Raises ``CollectionMismatch`` where a table lacks a column of ``wanted`` or has it with another type."""
+    for field in wanted:
+        index = there.get_field_index(field.name)
+        kind = there.field(index).type if index >= 0 else None
+        if kind != field.type:
+            raise CollectionMismatch(
+                f"Column {field.name} of table {collection} is {kind or 'missing'}, and must be {field.type}.",
+                next_step="Choose another --collection: this table cannot be taken over.",
+            )
 
 
 def to_arrow(items: Sequence[StoreObject], schema: pa.Schema) -> pa.Table:
     """The rows of accepted objects as an Arrow table of ``schema``, without its metadata."""
     bare = schema.remove_metadata()
     return pa.Table.from_arrays([_column(items, field) for field in bare], schema=bare)
-
-
-def requests(items: Iterable[StoreObject]) -> Iterator[list[StoreObject]]:
-    """Cuts objects into write requests within the limits of every store; an object over the limit goes alone."""
-    request: list[StoreObject] = []
-    size_bytes = 0
-    for item in items:
-        item_bytes = _size_bytes(item)
-        if request and (len(request) >= MAX_OBJECTS_PER_REQUEST or size_bytes + item_bytes > MAX_BYTES_PER_REQUEST):
-            yield request
-            request, size_bytes = [], 0
-        request.append(item)
-        size_bytes += item_bytes
-    if request:
-        yield request
 
 
 def sql_text(value: str) -> str:
@@ -98,9 +70,9 @@ def sql_text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'" if encodable(value) else "NULL"
 
 
-def ids_filter(ids: Iterable[str]) -> str:
+def ids_filter(ids: Iterable[str], *, column: str = "id") -> str:
     """The condition that a row has one of ``ids``, of which there must be at least one."""
-    return f"id IN ({', '.join(map(sql_text, ids))})"
+    return f"{column} IN ({', '.join(map(sql_text, ids))})"
 
 
 def repository_filter(repository: str) -> str:
@@ -108,21 +80,12 @@ def repository_filter(repository: str) -> str:
     return f"repository = {sql_text(repository)}"
 
 
-def encodable(value: str) -> bool:
-    """Whether a text can be UTF-8: a lone surrogate cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _column(items: Sequence[StoreObject], field: pa.Field) -> pa.Array:
     if field.name == "vector":
         return _vectors(items, field.type)
     values = [getattr(item, field.name) for item in items]
     if field.name == "last_modified":
-        values = [_instant(value) for value in values]
+        values = [instant(value) for value in values]
     return pa.array(values, field.type)
 
 
@@ -135,20 +98,3 @@ def _vectors(items: Sequence[StoreObject], kind: pa.FixedSizeListType) -> pa.Arr
         else:
             flat[row] = item.vector
     return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), type=kind, mask=pa.array(missing))
-
-
-def _instant(value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    instant = datetime.fromisoformat(value)
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
-def _joined_text(item: StoreObject) -> str:
-    return "\n".join(filter(None, _texts_of(item)))
-
-
-def _size_bytes(item: StoreObject) -> int:
-    text = _joined_text(item)
-    text_bytes = len(text) if text.isascii() else len(text.encode(errors="replace"))
-    return text_bytes + (0 if item.vector is None else item.vector.nbytes)

@@ -9,7 +9,8 @@ from lancedb.table import Table
 
 from elysia_dagster.errors import UsageError
 from elysia_dagster.models import SearchHit, SearchMode, SearchQuery
-from elysia_dagster.stores.lancedb_rows import encodable, repository_filter, vector_dimensions
+from elysia_dagster.stores.lancedb_rows import repository_filter, vector_dimensions
+from elysia_dagster.stores.objects import encodable
 
 RANK_OFFSET = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""

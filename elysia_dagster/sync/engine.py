@@ -57,7 +57,7 @@ class Engine:
     stop_requested: Callable[[], bool] = lambda: False
     input_read: Callable[[], None] = lambda: None
     say: Callable[[str], None] = lambda _sentence: None
-    open_store: Callable[[str], VectorStore] = open_store
+    open_store: Callable[[str, Settings], VectorStore] = open_store
     _stores: dict[str, VectorStore] = field(default_factory=dict, repr=False)
     _embedders: dict[str, Embedder] = field(default_factory=dict, repr=False)
 
@@ -80,7 +80,7 @@ class Engine:
         """The store of that URL, opened once. Raises ``UsageError``."""
         url = url or self.settings.store or f"lancedb:{self.state_folder / 'vectors'}"
         if url not in self._stores:
-            self._stores[url] = self.open_store(url)
+            self._stores[url] = self.open_store(url, self.settings)
         return self._stores[url]
 
     def embedder(self, spec: str = "") -> Embedder:
@@ -320,7 +320,7 @@ def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:
     if there is None and not run.dry_run:
         if holds:
             raise dropped(known.name, run.store)
-        there = store.create_collection(
+        there = store.ensure_collection(
             known.name, incarnation=known.incarnation, model_id=known.model, dimensions=known.dimensions
         )
         engine.faults("collection-created")

@@ -49,7 +49,7 @@ def empty_store(open_again: Callable[[], VectorStore]) -> VectorStore:
 @pytest.fixture
 def store(empty_store: VectorStore) -> VectorStore:
     """A store with the empty collection ``COLLECTION`` of vectors of shape ``(DIMENSIONS,)``."""
-    empty_store.create_collection(COLLECTION, incarnation="one", model_id="hash-1", dimensions=DIMENSIONS)
+    empty_store.ensure_collection(COLLECTION, incarnation="one", model_id="hash-1", dimensions=DIMENSIONS)
     return empty_store
 
 

@@ -45,7 +45,7 @@ def test_creating_again_returns_the_existing_one_untouched(
     store: VectorStore, collection: str, make: MakeObject, open_again: Callable[[], VectorStore]
 ) -> None:
     store.upsert(collection, [make()])
-    again = open_again().create_collection(collection, incarnation="two", model_id="other", dimensions=16)
+    again = open_again().ensure_collection(collection, incarnation="two", model_id="other", dimensions=16)
     assert (again.incarnation, again.model_id, again.dimensions) == ("one", "hash-1", 8)
     assert store.count(collection) == 1
 
@@ -263,7 +263,7 @@ def test_dropped_and_recreated_elsewhere_is_seen_at_once(
     with pytest.raises(CollectionMismatch):
         store.upsert(collection, [make()])
     assert store.describe(collection) is None, "a write brought a dropped collection back"
-    open_again().create_collection(collection, incarnation="two", model_id="hash-2", dimensions=4)
+    open_again().ensure_collection(collection, incarnation="two", model_id="hash-2", dimensions=4)
     info = store.describe(collection)
     assert info is not None
     assert (info.incarnation, info.model_id, info.dimensions) == ("two", "hash-2", 4)

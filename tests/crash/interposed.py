@@ -79,7 +79,7 @@ def interpose(engine: Engine) -> tuple[InterposedStore, InterposedEmbedder]:
     """Puts both between an engine and what it works with."""
     store = InterposedStore(open_store(f"lancedb:{engine.state_folder / 'vectors'}"))
     embedder = InterposedEmbedder()
-    engine.open_store = lambda _url: store  # type: ignore[assignment]
+    engine.open_store = lambda _url, _settings: store  # type: ignore[assignment]
     engine._stores.clear()
     engine._embedders["hashing"] = embedder
     return store, embedder

@@ -29,10 +29,10 @@ def down_at(store: InterposedStore, method: str, call: int) -> None:
 
 @pytest.mark.parametrize("call", [1, 2])
 @pytest.mark.parametrize(
-    "method", ["describe", "create_collection", "upsert", "fetch_hashes", "delete_objects", "count"]
+    "method", ["describe", "ensure_collection", "upsert", "fetch_hashes", "delete_objects", "count"]
 )
 def test_the_store_is_down_for_a_while(world: World, method: str, call: int) -> None:
-    if method == "create_collection" and call == 2:
+    if method == "ensure_collection" and call == 2:
         call = 1
     store, _ = interpose(world.engine)
     lines = BASE

@@ -84,7 +84,7 @@ def main(folder: Path, role: str, *arguments: str) -> None:
     print("ready", flush=True)
     while not (folder / "go").exists():
         time.sleep(0.005)
-    store.create_collection(COLLECTION, incarnation=f"{role}{arguments}", model_id="m", dimensions=DIMENSIONS)
+    store.ensure_collection(COLLECTION, incarnation=f"{role}{arguments}", model_id="m", dimensions=DIMENSIONS)
     if role == "write":
         write(store, arguments[0], int(arguments[1]))
     elif role == "maintain":

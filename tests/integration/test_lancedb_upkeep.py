@@ -22,7 +22,7 @@ COLLECTION = "Upkeep"
 def store(tmp_path: Path) -> Iterator[LanceDBStore]:
     """A store with one empty collection of two dimensions."""
     opened = LanceDBStore(str(tmp_path / "vectors"))
-    opened.create_collection(COLLECTION, incarnation="one", model_id="m", dimensions=2)
+    opened.ensure_collection(COLLECTION, incarnation="one", model_id="m", dimensions=2)
     yield opened
     opened.close()
 
@@ -177,13 +177,13 @@ def test_a_store_where_a_file_lies_says_so(tmp_path: Path) -> None:
     store = LanceDBStore(str(tmp_path / "vectors"))
     assert store.describe(COLLECTION) is None
     with pytest.raises(StoreUnavailable, match="vectors"):
-        store.create_collection(COLLECTION, incarnation="one", model_id="m", dimensions=2)
+        store.ensure_collection(COLLECTION, incarnation="one", model_id="m", dimensions=2)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../up", "sp ace", "quote'", "nul\0"])
 def test_a_name_that_no_table_can_have_is_refused(store: LanceDBStore, name: str) -> None:
     with pytest.raises(UsageError, match="letters"):
-        store.create_collection(name, incarnation="one", model_id="m", dimensions=2)
+        store.ensure_collection(name, incarnation="one", model_id="m", dimensions=2)
 
 
 def _conflict() -> str:

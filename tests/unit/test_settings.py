@@ -74,11 +74,16 @@ def test_no_retry_and_no_day_are_settings_too() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    secret = Settings(openai_api_key=SECRET, checkpoint_db_url=f"postgresql+psycopg://me:{SECRET}@host/name")
+    secret = Settings(
+        openai_api_key=SECRET,
+        weaviate_api_key=SECRET,
+        checkpoint_db_url=f"postgresql+psycopg://me:{SECRET}@host/name",
+    )
     assert SECRET not in repr(secret)
     assert SECRET not in str(secret)
     assert {each.name for each in fields(Settings) if each.metadata["secret"]} == {
         "openai_api_key",
+        "weaviate_api_key",
         "checkpoint_db_url",
     }
     assert all(each.repr is not each.metadata["secret"] for each in fields(Settings))
