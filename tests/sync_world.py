@@ -116,6 +116,9 @@ class World:
     ``settings`` are fields of ``Settings``. ``store`` None opens LanceDB below the state folder.
     """
 
+    weaviate = ""
+    """The store URL of the server that holds the collection, reached directly; '' where it is no Weaviate."""
+
     def __init__(self, base: Path, *, store: RecordingStore | None = None, **settings: Any) -> None:
         self.base = base
         self.root = base / "root"

@@ -10,20 +10,22 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
-import lancedb
 import numpy as np
+from crash.held import LANCEDB_TOLERANCE, WEAVIATE_TOLERANCE, Held, lancedb_holds, weaviate_holds
 
 from elysia_dagster.embedders import open_embedder
-from elysia_dagster.models import object_id
+from elysia_dagster.models import StoreObject, document_id, object_id
 from elysia_dagster.settings import DATABASE_NAME
 from elysia_dagster.sync.batch import document_write_hash, write_hash
 from elysia_dagster.sync.chunk import CHUNKER_ID, chunk_text
+from elysia_dagster.sync.languages import extension_of, language_of
 
 COLLECTION = "Demo"
+
+PROPERTIES = frozenset(each.name for each in fields(StoreObject)) - {"id", "vector"}
 
 KEPT_FILES = {"changeset.jsonl", "plan.arrow", "plan-retry.arrow"}
 """What a finished run leaves in its folder: enough to try its failed lines again."""
@@ -119,29 +121,46 @@ class Oracle:
 
 
 @functools.cache
-def expected_objects(key: Key, text: str) -> dict[str, dict[str, Any]]:
-    """The objects of one document, by id, as far as they do not depend on when it was written."""
+def expected_objects(key: Key, text: str) -> dict[str, Held]:
+    """The objects of one document, by id, with the properties that do not depend on when it was written."""
     repository, path = key
     chunks = chunk_text(text, path)
     embedder = open_embedder("hashing")
     vectors = embedder.embed([chunk.text for chunk in chunks])
-    return {
-        object_id(COLLECTION, repository, path, chunk.index): {
-            "file_path": f"{repository}/{path}",
-            "chunk_index": chunk.index,
-            "content": chunk.text,
-            "start_line": chunk.start_line,
-            "end_line": chunk.end_line,
-            "content_hash": hashlib.sha256(text.encode()).hexdigest(),
-            "write_hash": write_hash(chunk.text, vector, embedder.model_id, CHUNKER_ID),
-        }
+    content = text.encode()
+    objects = (
+        Held(
+            id=object_id(COLLECTION, repository, path, chunk.index),
+            properties={
+                "file_path": f"{repository}/{path}",
+                "relative_path": path,
+                "file_name": Path(path).name,
+                "repository": repository,
+                "language": language_of(path),
+                "extension": extension_of(path),
+                "document_id": document_id(COLLECTION, repository, path),
+                "chunk_index": chunk.index,
+                "content": chunk.text,
+                "start_line": chunk.start_line,
+                "end_line": chunk.end_line,
+                "size_bytes": len(content),
+                "line_count": len(text.removesuffix("\n").split("\n")),
+                "content_hash": hashlib.sha256(content).hexdigest(),
+                "write_hash": write_hash(chunk.text, vector, embedder.model_id, CHUNKER_ID),
+            },
+            vector=vector,
+        )
         for chunk, vector in zip(chunks, vectors, strict=True)
-    }
+    )
+    return {each.id: each for each in objects}
 
 
-def assert_everything(state: Path, oracle: Oracle) -> None:
-    """The whole collection and the whole checkpoint are what the model says, and nothing is left over."""
-    assert_collection(state, oracle)
+def assert_everything(state: Path, oracle: Oracle, *, weaviate: str = "") -> None:
+    """The whole collection and the whole checkpoint are what the model says, and nothing is left over.
+
+    ``weaviate`` is the URL of the store that holds it, where that is not LanceDB below the state folder.
+    """
+    assert_store(state, oracle, weaviate=weaviate)
     with closing(sqlite3.connect(state / DATABASE_NAME)) as connection:
         connection.row_factory = sqlite3.Row
         assert_ledger(connection, oracle)
@@ -153,23 +172,36 @@ def assert_everything(state: Path, oracle: Oracle) -> None:
         assert left <= KEPT_FILES, f"left over in the folder of {run_id}: {left - KEPT_FILES}"
 
 
-def assert_collection(state: Path, oracle: Oracle) -> None:
-    """Every object, read past the adapter: nothing missing, doubled, stale or left over, every vector its text's."""
+def assert_store(state: Path, oracle: Oracle, *, weaviate: str = "") -> None:
+    """Every object of the collection, read past the adapter, is what the model says."""
+    if weaviate:
+        assert_collection(weaviate_holds(weaviate, COLLECTION), oracle, tolerance=WEAVIATE_TOLERANCE)
+    else:
+        assert_collection(lancedb_holds(state, COLLECTION), oracle, tolerance=LANCEDB_TOLERANCE)
+
+
+def assert_collection(held: Sequence[Held], oracle: Oracle, *, tolerance: float) -> None:
+    """Nothing missing, doubled, stale or left over, no property more or less, every vector its text's."""
     wanted = {id_: each for key, text in oracle.documents.items() for id_, each in expected_objects(key, text).items()}
-    rows = lancedb.connect(state / "vectors").open_table(COLLECTION).to_arrow().to_pylist()
-    ids = [row["id"] for row in rows]
+    ids = [each.id for each in held]
     assert len(ids) == len(set(ids)), "an object is there twice"
-    names = {row["id"]: (row["file_path"], row["chunk_index"]) for row in rows}
-    missing = [(each["file_path"], each["chunk_index"]) for id_, each in wanted.items() if id_ not in names]
+    missing = [_name(each) for id_, each in wanted.items() if id_ not in set(ids)]
     assert not missing, f"missing: {missing}"
-    left_over = [names[id_] for id_ in ids if id_ not in wanted]
+    left_over = [_name(each) for each in held if each.id not in wanted]
     assert not left_over, f"left over: {left_over}"
-    model_id = open_embedder("hashing").model_id
-    for row in rows:
-        want = wanted[row["id"]]
-        assert {name: row[name] for name in want} == want, f"stale: {names[row['id']]}"
-        vector = np.asarray(row["vector"], dtype=np.float32)
-        assert write_hash(row["content"], vector, model_id, CHUNKER_ID) == want["write_hash"], names[row["id"]]
+    for each in held:
+        want = wanted[each.id]
+        found = {name: each.properties.get(name) for name in want.properties}
+        assert found == want.properties, f"stale: {_name(each)}"
+        assert set(each.properties) == PROPERTIES, _name(each)
+        assert each.vector is not None, f"without a vector: {_name(each)}"
+        assert want.vector is not None
+        assert each.vector.shape == want.vector.shape, _name(each)
+        assert np.allclose(each.vector, want.vector, rtol=0, atol=tolerance), f"another's vector: {_name(each)}"
+
+
+def _name(held: Held) -> tuple[object, object]:
+    return held.properties.get("file_path"), held.properties.get("chunk_index")
 
 
 def assert_ledger(connection: sqlite3.Connection, oracle: Oracle) -> None:
@@ -183,10 +215,10 @@ def assert_ledger(connection: sqlite3.Connection, oracle: Oracle) -> None:
             assert (row["chunks"], row["max_chunks"], row["write_hash"]) == (0, 0, None), key
             continue
         objects = expected_objects(key, oracle.documents[key]).values()
-        hashes = [each["write_hash"] for each in objects]
+        hashes = [each.properties["write_hash"] for each in objects]
         assert (row["chunks"], row["max_chunks"]) == (len(hashes), len(hashes)), key
         assert row["write_hash"] == document_write_hash(hashes), key
-        assert row["content_hash"] == next(iter(objects))["content_hash"], key
+        assert row["content_hash"] == next(iter(objects)).properties["content_hash"], key
 
 
 def assert_runs(connection: sqlite3.Connection, oracle: Oracle) -> None:

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from crash.oracle import COLLECTION, Key, Line, Oracle, assert_collection, assert_everything, assert_ledger
+from crash.oracle import COLLECTION, Key, Line, Oracle, assert_everything, assert_ledger, assert_store
 from crash.scenario import BATCH_SIZE, text_of, write_changeset, write_files
 from crash.worker import Child, Zygote
 
@@ -17,10 +17,11 @@ from elysia_dagster.settings import DATABASE_NAME
 
 
 class Stage:
-    """Folders ``root`` and ``state`` below ``base``."""
+    """Folders ``root`` and ``state`` below ``base``; the store is LanceDB, or the server ``weaviate`` (a store URL)."""
 
-    def __init__(self, zygote: Zygote, base: Path) -> None:
+    def __init__(self, zygote: Zygote, base: Path, *, weaviate: str = "") -> None:
         self.zygote = zygote
+        self.weaviate = weaviate
         self.base = base
         self.root = base / "root"
         self.state = base / "state"
@@ -44,6 +45,8 @@ class Stage:
         """Starts a child, see ``worker``."""
         self._children += 1
         output = self.base / "children" / str(self._children)
+        if self.weaviate:
+            settings = {"store": self.weaviate, **(settings or {})}
         return self.zygote.start(
             task, self.state, output, fault=fault, settings=settings, forgetful=forgetful, **arguments
         )
@@ -116,7 +119,7 @@ class Stage:
         oracle = Oracle()
         for lines in changesets:
             oracle.apply(lines)
-        assert_collection(self.state, oracle)
+        assert_store(self.state, oracle, weaviate=self.weaviate)
         with closing(sqlite3.connect(self.state / DATABASE_NAME)) as connection:
             connection.row_factory = sqlite3.Row
             assert_ledger(connection, oracle)
@@ -126,4 +129,4 @@ class Stage:
         oracle = Oracle()
         for lines in changesets:
             oracle.apply(lines)
-        assert_everything(self.state, oracle)
+        assert_everything(self.state, oracle, weaviate=self.weaviate)

@@ -42,7 +42,7 @@ def assert_applied(world: World, *changesets: Sequence[Line]) -> None:
     oracle = Oracle()
     for lines in changesets:
         oracle.apply(lines)
-    assert_everything(world.state, oracle)
+    assert_everything(world.state, oracle, weaviate=world.weaviate)
 
 
 class Stopped(BaseException):

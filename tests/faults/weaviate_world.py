@@ -1,0 +1,56 @@
+"""A world whose store is a Weaviate server, and the truth about it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from crash.held import asking, drop_collection, weaviate_holds
+from crash.oracle import COLLECTION, Line
+from crash.within import assert_applied
+from sync_world import World
+
+from elysia_dagster.sync.engine import Engine
+
+SAME_VECTOR = 1e-5
+"""Cosine distance of a vector to itself, at most: float32 has seven digits."""
+
+IMPATIENT = {"store_connect_timeout_s": 5.0, "store_query_timeout_s": 10.0, "store_insert_timeout_s": 20.0}
+"""Time limits that a healthy server on this machine is never near."""
+
+
+class WeaviateWorld(World):
+    """A ``World`` on the server of the store URL ``server``, whose collection ``Demo`` is dropped first.
+
+    ``through`` is the URL that the engine uses, where a proxy stands between; the truth is read from ``server``.
+    """
+
+    def __init__(self, base: Path, server: str, *, through: str = "", **settings: Any) -> None:
+        self.weaviate = server
+        self._settings: dict[str, Any] = {"store": through or server, **IMPATIENT, **settings}
+        drop_collection(server, COLLECTION)
+        super().__init__(base)
+
+    def open_engine(self, *, parts: dict[str, Any] | None = None, **settings: Any) -> Engine:
+        """Another engine on the same state and server."""
+        return super().open_engine(parts=parts, **{**self._settings, **settings})
+
+
+def assert_truth(world: World, *changesets: Sequence[Line]) -> None:
+    """Collection, ledger and runs are what these changesets make of them, and every vector is found by searching."""
+    assert_applied(world, *changesets)
+    assert_searchable(world.weaviate)
+
+
+def assert_searchable(url: str, collection: str = COLLECTION) -> None:
+    """The vector index holds every object that the collection holds: a search for its vector finds it."""
+    held = weaviate_holds(url, collection)
+
+    def search(client: Any) -> None:
+        query = client.collections.use(collection).query
+        for each in held:
+            assert each.vector is not None
+            found = query.near_vector(each.vector.tolist(), limit=1, return_metadata=["distance"]).objects
+            assert found, "the index is empty"
+            assert found[0].metadata.distance < SAME_VECTOR, f"not in the index: {each.properties['file_path']}"
+
+    asking(url, search)
