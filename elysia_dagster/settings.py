@@ -30,10 +30,12 @@ def setting(
     secret: bool = False,
     may_be_zero: bool = False,
     most: float = 1e15,
+    choices: tuple[str, ...] = (),
 ) -> Any:
     """A field of ``Settings`` with its environment variable (without prefix), what it means, and a number's range.
 
-    ``also`` is a variable of other programs that is read where ours is not set.
+    ``also`` is a variable of other programs that is read where ours is not set. ``choices`` are the only values of a
+    text, in capitals; it may be written in any case.
     """
     return field(
         default=default,
@@ -45,6 +47,7 @@ def setting(
             "secret": secret,
             "may_be_zero": may_be_zero,
             "most": most,
+            "choices": choices,
         },
     )
 
@@ -79,7 +82,12 @@ class Settings:
     weaviate_api_key: str = setting(
         "", "WEAVIATE_API_KEY", "key of the Weaviate server", also="WCD_API_KEY", secret=True
     )
-    weaviate_consistency: str = setting("QUORUM", "WEAVIATE_CONSISTENCY", "replicas that answer: ONE, QUORUM or ALL")
+    weaviate_consistency: str = setting(
+        "QUORUM",
+        "WEAVIATE_CONSISTENCY",
+        "replicas that answer: ONE, QUORUM or ALL",
+        choices=("ONE", "QUORUM", "ALL"),
+    )
     weaviate_replication: int = setting(1, "WEAVIATE_REPLICATION", "replication factor of a new collection")
     weaviate_shards: int = setting(
         0, "WEAVIATE_SHARDS", "shards of a new collection; 0: as the server chooses", may_be_zero=True
@@ -168,6 +176,10 @@ def _user_state_folder() -> Path:
 
 def _parse(kind: Any, text: str, about: Mapping[str, Any]) -> Any:
     named = f"ELYSIACTL_{about['variable']}={text!r}"
+    if about["choices"]:
+        if text.upper() not in about["choices"]:
+            raise UsageError(f"{named} is none of {', '.join(about['choices'])}.", next_step="Mend it or unset it.")
+        return text.upper()
     try:
         value = kind(text)
     except ValueError as error:

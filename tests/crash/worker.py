@@ -197,9 +197,9 @@ def _engine(command: Command, faults: Callable[[str], None]) -> "Engine":
     return Engine.open(Settings(checkpoint_db_dir=command.state, **command.settings), faults=faults, open_store=open_)
 
 
-def forgetful_store(url: str) -> "VectorStore":
+def forgetful_store(url: str, settings: "Settings") -> "VectorStore":
     """A store that loses an object without a word."""
-    store = open_store(url)
+    store = open_store(url, settings)
     whole = store.upsert
 
     def upsert(collection: str, objects: "Sequence[StoreObject]") -> list[str | None]:

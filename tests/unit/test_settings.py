@@ -17,7 +17,8 @@ SECRET = "sk-very-secret"
 @pytest.mark.parametrize("prefix", ["ELYSIACTL_", "elysiactl_"])
 @pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
 def test_every_setting_is_read_by_both_spellings(field: object, prefix: str) -> None:
-    text, value = VALUES[field.type]  # type: ignore[attr-defined]
+    choices = field.metadata["choices"]  # type: ignore[attr-defined]
+    text, value = (choices[0], choices[0]) if choices else VALUES[field.type]  # type: ignore[attr-defined]
     name = field.metadata["variable"]  # type: ignore[attr-defined]
     found = Settings.from_environment({f"{prefix}{name}": text, "UNRELATED": "1"})
     assert getattr(found, field.name) == value  # type: ignore[attr-defined]
@@ -66,6 +67,25 @@ def test_a_bad_number_is_named_with_its_variable(prefix: str, name: str, text: s
     with pytest.raises(UsageError, match=f"{name}='{text}'") as wrong:
         Settings.from_environment({f"{prefix}{name}": text})
     assert wrong.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["one", "One", "ONE"])
+def test_how_many_replicas_answer_is_read_in_any_case(text: str) -> None:
+    assert Settings.from_environment({"ELYSIACTL_WEAVIATE_CONSISTENCY": text}).weaviate_consistency == "ONE"
+
+
+@pytest.mark.parametrize("text", ["MOST", "QUORUM ", "1"])
+def test_another_number_of_replicas_is_named_with_its_variable(text: str) -> None:
+    with pytest.raises(UsageError, match=f"ELYSIACTL_WEAVIATE_CONSISTENCY='{text}' is none of ONE, QUORUM, ALL"):
+        Settings.from_environment({"ELYSIACTL_WEAVIATE_CONSISTENCY": text})
+
+
+@pytest.mark.parametrize(("variable", "name"), [("WCD_URL", "weaviate_url"), ("WCD_API_KEY", "weaviate_api_key")])
+def test_what_other_programs_set_is_read_where_ours_is_not(variable: str, name: str) -> None:
+    assert getattr(Settings.from_environment({variable: "theirs"}), name) == "theirs"
+    both = {variable: "theirs", f"ELYSIACTL_{name.upper()}": "ours"}
+    assert getattr(Settings.from_environment(both), name) == "ours"
+    assert getattr(Settings.from_environment({**both, f"ELYSIACTL_{name.upper()}": ""}), name) == "theirs"
 
 
 def test_no_retry_and_no_day_are_settings_too() -> None:
