@@ -131,7 +131,8 @@ class SearchMode(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchQuery:
-    """A search: ``vector`` has shape ``(dimensions,)`` and is needed by every mode but ``TEXT``."""
+    """A search: ``vector`` has shape ``(dimensions,)``; every mode but ``TEXT`` needs it, unless the store makes the
+    collection's vectors itself."""
 
     text: str
     vector: "np.ndarray | None" = None

@@ -83,7 +83,8 @@ class Checkpoint:
     def intend(self, lease: Lease, path: str, line: int, *, chunks: int = 1, content_hash: str = "h") -> int | None:
         """The verdict on one intended change."""
         intent = Intent(repository=REPOSITORY, path=path, line=line, content_hash=content_hash, chunks=chunks)
-        return ledger.intend_batch(self.database, lease, [intent])[REPOSITORY, path]
+        verdict = ledger.intend_batch(self.database, lease, [intent])[REPOSITORY, path]
+        return None if verdict is None else verdict.most
 
     def document(self, path: str) -> DocumentRow:
         """The ledger's row of a document."""

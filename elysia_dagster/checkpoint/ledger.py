@@ -26,7 +26,7 @@ from elysia_dagster.checkpoint.bulk import BulkStatement, Of
 from elysia_dagster.checkpoint.claims import Lease, check_token, lease_lost
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.lines import answer_older_failures, settle_lines
-from elysia_dagster.checkpoint.records import CompletedLine, DocumentRow, FailedLine, Intent, Settlement
+from elysia_dagster.checkpoint.records import CompletedLine, DocumentRow, FailedLine, Intent, Settlement, Verdict
 from elysia_dagster.checkpoint.schema import documents
 from elysia_dagster.models import DocumentState
 
@@ -114,14 +114,14 @@ def documents_below(database: Database, collection_id: int, repository: str, fol
         return list(connection.execute(select(documents.c.path).where(*where).order_by(documents.c.path)).scalars())
 
 
-def intend_batch(database: Database, lease: Lease, intents: Sequence[Intent]) -> dict[Key, int | None]:
+def intend_batch(database: Database, lease: Lease, intents: Sequence[Intent]) -> dict[Key, Verdict | None]:
     """Says, before anything is sent, what the store may hold from now on.
 
-    Returns by document the number of chunks that may exist in the store from now on, or None where a newer version
-    stands: that change is superseded and sends nothing. Raises ``LeaseLost``.
+    Returns None for a document of which a newer version stands: that change is superseded and sends nothing. Raises
+    ``LeaseLost``.
     """
     assert lease.collection_id is not None
-    verdicts: dict[Key, int | None] = {}
+    verdicts: dict[Key, Verdict | None] = {}
     rows: list[tuple[Any, ...]] = []
     with database.write() as connection:
         check_token(connection, lease)
@@ -133,7 +133,7 @@ def intend_batch(database: Database, lease: Lease, intents: Sequence[Intent]) ->
                 verdicts[key] = None
                 continue
             most = max(each.chunks, before.max_chunks if before else 0)
-            verdicts[key] = most
+            verdicts[key] = Verdict(most=most, before=before.state if before else None)
             rows.append(
                 (
                     lease.collection_id,

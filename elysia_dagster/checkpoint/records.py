@@ -88,6 +88,7 @@ class CollectionRecord:
     model: str
     dimensions: int
     chunker: str
+    adopted_sequence: int = 0
 
 
 class DocumentRow(NamedTuple):
@@ -113,6 +114,16 @@ class Intent(NamedTuple):
     line: int
     content_hash: str | None
     chunks: int
+
+
+class Verdict(NamedTuple):
+    """What an intent is answered: ``most`` chunks of the document may exist in the store from now on.
+
+    ``before`` is the state that the document was in, None where the ledger had no row of it.
+    """
+
+    most: int
+    before: DocumentState | None
 
 
 class Settlement(NamedTuple):

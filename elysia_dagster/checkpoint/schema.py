@@ -113,6 +113,8 @@ collections = Table(
     Column("model", Text, nullable=False),
     Column("dimensions", Integer, nullable=False),
     Column("chunker", Text, nullable=False),
+    # the run that took it over, 0 for one of our own making: no run before it counts as applied
+    Column("adopted_sequence", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Text, nullable=False),
     UniqueConstraint("store", "name"),
 )

@@ -109,7 +109,7 @@ def forget(terminal: Terminal, collection: str | None, store: str | None, yes: b
         is_there = engine.store(store or "").describe(name) is not None
     terminal.result(f"Forgot {name} with {counted(documents, 'document')}.")
     if is_there:
-        terminal.note(f"{url} still holds a collection {name}: drop it there, or the next sync will refuse it.")
+        terminal.note(f"{url} still holds a collection {name}: drop it there, or take it over with --adopt.")
     return 0
 
 

@@ -51,7 +51,8 @@ def store_option(function: Function) -> Function:
     return click.option(
         "--store",
         metavar="URL",
-        help="Vector store, e.g. lancedb:/srv/vectors.  [setting: ELYSIACTL_STORE; default: lancedb:<state>/vectors]",
+        help="Vector store: lancedb:<folder>, weaviate:http[s]://host:port, or weaviate: alone for the server of "
+        "ELYSIACTL_WEAVIATE_URL.  [setting: ELYSIACTL_STORE; default: lancedb:<state>/vectors]",
     )(function)
 
 
@@ -60,7 +61,8 @@ def embedder_option(function: Function) -> Function:
     return click.option(
         "--embedder",
         metavar="SPEC",
-        help="hashing, openai:<model>[@<dimensions>] or fastembed:<model>.  [setting: ELYSIACTL_EMBEDDER]",
+        help="hashing, openai:<model>[@<dimensions>], fastembed:<model>, or store for the store's own vectorizer.  "
+        "[setting: ELYSIACTL_EMBEDDER]",
     )(function)
 
 

@@ -68,7 +68,7 @@ def search(
                 f"There is no collection {name} in {where.url}.", next_step="See: elysiactl index status --summary"
             )
         ranking = SearchMode(mode)
-        vector = None if ranking is SearchMode.TEXT else _vector_of(engine, text, name, where.url, embedder or "")
+        vector = None if ranking is SearchMode.TEXT else _vector_of(engine, text, name, where.url, embedder)
         hits = where.search(
             name, SearchQuery(text=text, vector=vector, mode=ranking, limit=limit, repository=repository)
         )
@@ -81,19 +81,26 @@ def search(
     return 0
 
 
-def _vector_of(engine: "Engine", text: str, collection: str, store: str, spec: str) -> "np.ndarray":
-    """The query's vector, by the embedder that made the collection's. Raises ``CollectionMismatch`` for another."""
-    from elysia_dagster.checkpoint.collections import find_collection
+def _vector_of(engine: "Engine", text: str, collection: str, store: str, spec: str | None) -> "np.ndarray | None":
+    """The query's vector, by the embedder that made the collection's; None where the store makes it of the text.
 
-    embedder = engine.embedder(spec)
+    A collection whose vectors its store makes needs no ``spec``. Raises ``CollectionMismatch`` for another embedder.
+    """
+    from elysia_dagster.checkpoint.collections import find_collection
+    from elysia_dagster.embedders import STORE_EMBEDDER
+    from elysia_dagster.embedders.store import MODEL_PREFIX
+
     known = find_collection(engine.database, store, collection)
+    if spec is None and known is not None and known.model.startswith(MODEL_PREFIX):
+        spec = STORE_EMBEDDER
+    embedder = engine.embedder(spec or "", store=store, collection=collection)
     if known is not None and known.model != embedder.model_id:
         raise CollectionMismatch(
             f"Collection {collection} holds vectors of {known.model}; this embedder is {embedder.model_id}.",
             next_step="Name the embedder that it began with (--embedder), or search with --mode text.",
         )
     vector: np.ndarray = embedder.embed([text])[0]
-    return vector
+    return vector if vector.size else None
 
 
 def _shown(number: int, hit: SearchHit) -> str:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing. Exit code 0.")
 @click.option("--force", is_flag=True, help="Embed and write unchanged documents too.")
+@click.option("--adopt", is_flag=True, help="Take over a collection that is there and not this checkpoint's.")
 def sync(
     terminal: Terminal,
     changeset: Path | None,
@@ -63,6 +64,7 @@ def sync(
     max_retries: int | None,
     dry_run: bool,
     force: bool,
+    adopt: bool,
     as_json: bool,
 ) -> int:
     """Apply a changeset to a collection.
@@ -101,6 +103,7 @@ def sync(
         null_separated=null,
         dry_run=dry_run,
         force=force,
+        adopt=adopt,
     )
     source = "standard input" if from_stdin else str(changeset)
     with working_engine(settings, terminal) as (engine, signals):
@@ -108,7 +111,7 @@ def sync(
         # imports what they need before a signal may raise: an import may swallow what is raised in it
         with terminal.waiting("opening the store"):
             engine.store(request.store)
-            engine.embedder(request.embedder)
+            engine.expect_embedder(request.embedder)
         terminal.detail(f"Reading {source}.")
         is_typed = from_stdin and sys.stdin.isatty()
         if is_typed:

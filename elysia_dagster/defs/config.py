@@ -26,9 +26,11 @@ class ReadChangesetConfig(Config):
         description="Folders that hold the repositories (ELYSIACTL_ROOT; else the working directory of the run).",
     )
     repo: str | None = Field(default=None, description="Repository of lines that name none (ELYSIACTL_REPO).")
-    store: str | None = Field(default=None, description="Store URL, e.g. lancedb:<folder> (the store resource).")
+    store: str | None = Field(
+        default=None, description="Store URL: lancedb:<folder> or weaviate:<address> (the store resource)."
+    )
     embedder: str | None = Field(
-        default=None, description="hashing, openai:<model> or fastembed:<model> (the embedder resource)."
+        default=None, description="hashing, openai:<model>, fastembed:<model> or store (the embedder resource)."
     )
     batch_size: int | None = Field(
         default=None, description="Changes embedded, written and settled together (ELYSIACTL_BATCH_SIZE)."
@@ -38,6 +40,9 @@ class ReadChangesetConfig(Config):
     )
     dry_run: bool = Field(default=False, description="Only say what would be done; nothing is changed.")
     force: bool = Field(default=False, description="Embed and write unchanged documents again.")
+    adopt: bool = Field(
+        default=False, description="Take over a collection that is there and was not made by this checkpoint."
+    )
     null: bool = Field(default=False, description="The changeset is a list of paths separated by NUL.")
 
 
@@ -83,4 +88,5 @@ def request_of(config: ReadChangesetConfig, settings: Settings) -> SyncRequest:
         null_separated=config.null,
         dry_run=config.dry_run,
         force=config.force,
+        adopt=config.adopt,
     )

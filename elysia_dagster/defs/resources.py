@@ -32,13 +32,19 @@ class CheckpointResource(ConfigurableResource):  # type: ignore[type-arg]
 class StoreResource(ConfigurableResource):  # type: ignore[type-arg]
     """The vector store of runs whose config names none."""
 
-    url: str = Field(default="", description="Store URL (ELYSIACTL_STORE; default lancedb:<state folder>/vectors).")
+    url: str = Field(
+        default="",
+        description="Store URL (ELYSIACTL_STORE; default lancedb:<state folder>/vectors). A server's key is no part of "
+        "it: it is read from ELYSIACTL_WEAVIATE_API_KEY when it is needed and never enters a run config.",
+    )
 
 
 class EmbedderResource(ConfigurableResource):  # type: ignore[type-arg]
     """The embedder of runs whose config names none."""
 
-    spec: str = Field(default="", description="hashing, openai:<model> or fastembed:<model> (ELYSIACTL_EMBEDDER).")
+    spec: str = Field(
+        default="", description="hashing, openai:<model>, fastembed:<model> or store (ELYSIACTL_EMBEDDER)."
+    )
     base_url: str = Field(default="", description="OpenAI-compatible endpoint (ELYSIACTL_OPENAI_BASE_URL).")
     api_key: str = Field(
         default="",

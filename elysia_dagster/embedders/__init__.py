@@ -8,6 +8,9 @@ from elysia_dagster.errors import UsageError
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
+STORE_EMBEDDER = "store"
+"""The spec of the store's own vectorizer, which ``store.py`` stands in for: its model is the collection's to tell."""
+
 
 def open_embedder(spec: str, *, openai_base_url: str = OPENAI_BASE_URL, openai_api_key: str | None = None) -> Embedder:
     """The embedder that ``spec`` names; nothing is sent or downloaded before the first text.
@@ -31,5 +34,6 @@ def open_embedder(spec: str, *, openai_base_url: str = OPENAI_BASE_URL, openai_a
         return FastembedEmbedder(model)
     raise UsageError(
         f"no embedder is called {spec!r}.",
-        next_step="Use hashing, openai:<model>[@<dimensions>] or fastembed:<model> (--embedder or ELYSIACTL_EMBEDDER).",
+        next_step="Use hashing, openai:<model>[@<dimensions>], fastembed:<model> or store (--embedder or "
+        "ELYSIACTL_EMBEDDER).",
     )

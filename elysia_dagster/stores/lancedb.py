@@ -65,9 +65,11 @@ class LanceDBStore:
             return None
 
     def ensure_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
-        """Makes a table, or returns what is there; of several processes at once one makes it."""
+        """Makes a table, or completes what is there; of several processes at once one makes it."""
         schema = rows.table_schema(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
-        self._tables.create(collection, schema)
+        if self.describe(collection) is None:  # else no lock is waited for, which a compaction may hold
+            self._tables.create(collection, schema)
+        self._complete(collection, schema.remove(schema.get_field_index("vector")))
         created = self.describe(collection)
         if created is None:  # dropped between the two lines
             raise missing_collection(collection, self.url)
@@ -76,12 +78,17 @@ class LanceDBStore:
     def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
         """Writes the new marks on the field ``id``: of a table's own metadata LanceDB changes nothing afterwards."""
         schema = rows.table_schema(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
-        self._tables.read(collection, lambda table: rows.check_columns(collection, table.schema, schema))
+        self._complete(collection, schema)
         self._tables.write(collection, partial(_mark, incarnation=incarnation, model_id=model_id))
         adopted = self.describe(collection)
         if adopted is None:  # dropped between the two lines
             raise missing_collection(collection, self.url)
         return adopted
+
+    def _complete(self, collection: str, schema: pa.Schema) -> None:
+        """Adds the columns of ``schema`` that a table lacks, empty. Raises ``CollectionMismatch`` for another type."""
+        if self._tables.read(collection, lambda table: rows.missing_columns(collection, table.schema, schema)):
+            self._tables.write(collection, partial(_add_columns, collection=collection, schema=schema))
 
     def vectorizer(self, collection: str) -> str | None:
         """None: LanceDB makes no vectors of its own."""
@@ -201,6 +208,11 @@ def _merge(table: Table, uncovered_writes: int, *, batch: pa.Table) -> None:
 def _mark(table: Table, _uncovered_writes: int, *, incarnation: str, model_id: str) -> None:
     marks = {rows.INCARNATION_KEY.decode(): incarnation, rows.MODEL_KEY.decode(): model_id}
     table.update_field_metadata({"path": "id", "metadata": marks})
+
+
+def _add_columns(table: Table, _uncovered_writes: int, *, collection: str, schema: pa.Schema) -> None:
+    if missing := rows.missing_columns(collection, table.schema, schema):
+        table.add_columns(missing)
 
 
 def _delete(table: Table, _uncovered_writes: int, *, condition: str) -> None:

@@ -44,16 +44,23 @@ def vector_dimensions(schema: pa.Schema) -> int:
     return int(schema.field(index).type.list_size)
 
 
-def check_columns(collection: str, there: pa.Schema, wanted: pa.Schema) -> None:
-    """Raises ``CollectionMismatch`` where a table lacks a column of ``wanted`` or has it with another type."""
+def missing_columns(collection: str, there: pa.Schema, wanted: pa.Schema) -> list[pa.Field]:
+    """The columns of ``wanted`` that a table lacks.
+
+    Raises ``CollectionMismatch`` where it has one with another type, or lacks ``id`` or ``vector``.
+    """
+    missing: list[pa.Field] = []
     for field in wanted:
         index = there.get_field_index(field.name)
         kind = there.field(index).type if index >= 0 else None
-        if kind != field.type:
+        if kind is None and field.name not in ("id", "vector"):
+            missing.append(field)
+        elif kind != field.type:
             raise CollectionMismatch(
                 f"Column {field.name} of table {collection} is {kind or 'missing'}, and must be {field.type}.",
-                next_step="Choose another --collection: this table cannot be taken over.",
+                next_step="Choose another --collection: this table cannot be used.",
             )
+    return missing
 
 
 def to_arrow(items: Sequence[StoreObject], schema: pa.Schema) -> pa.Table:

@@ -24,7 +24,6 @@ def batch_path(folder: Path, number: int) -> Path:
 
 def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str) -> None:
     """Writes a batch: its chunks as rows, its changes in the metadata. Raises ``ResourceExhausted``."""
-    dimensions = batch.vectors.shape[1]
     chunks = [chunk for change in batch.changes for chunk in change.chunks]
     schema = pa.schema(
         [
@@ -32,21 +31,20 @@ def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str)
             ("start_line", pa.int32()),
             ("end_line", pa.int32()),
             ("write_hash", pa.string()),
-            ("vector", pa.list_(pa.float32(), dimensions)),
         ],
         metadata={b"batch": _header(batch, model_id, chunker)},
     )
-    flat = pa.array(np.ascontiguousarray(batch.vectors, dtype=np.float32).reshape(-1))
-    table = pa.record_batch(
-        [
-            pa.array([chunk.text for chunk in chunks], pa.large_string()),
-            pa.array([chunk.start_line for chunk in chunks], pa.int32()),
-            pa.array([chunk.end_line for chunk in chunks], pa.int32()),
-            pa.array(batch.write_hashes, pa.string()),
-            pa.FixedSizeListArray.from_arrays(flat, dimensions),
-        ],
-        schema=schema,
-    )
+    columns = [
+        pa.array([chunk.text for chunk in chunks], pa.large_string()),
+        pa.array([chunk.start_line for chunk in chunks], pa.int32()),
+        pa.array([chunk.end_line for chunk in chunks], pa.int32()),
+        pa.array(batch.write_hashes, pa.string()),
+    ]
+    if dimensions := batch.vectors.shape[1]:  # of no dimensions where the store makes the vectors
+        flat = pa.array(np.ascontiguousarray(batch.vectors, dtype=np.float32).reshape(-1))
+        schema = schema.append(pa.field("vector", pa.list_(pa.float32(), dimensions)))
+        columns.append(pa.FixedSizeListArray.from_arrays(flat, dimensions))
+    table = pa.record_batch(columns, schema=schema)
     whole = pa.BufferOutputStream()
     with pa.ipc.new_file(whole, schema) as writer:
         writer.write_batch(table)
@@ -93,7 +91,9 @@ def _made_of(header: dict[str, Any], table: pa.RecordBatch) -> EmbeddedBatch:
     texts = table.column("text").to_pylist()
     starts, ends = table.column("start_line").to_pylist(), table.column("end_line").to_pylist()
     hashes = tuple(table.column("write_hash").to_pylist())
-    vectors = table.column("vector").flatten().to_numpy().reshape(len(texts), -1)
+    vectors = np.zeros((len(texts), 0), dtype=np.float32)
+    if "vector" in table.schema.names:
+        vectors = table.column("vector").flatten().to_numpy().reshape(len(texts), -1)
     changes = tuple(_change(fields, texts, starts, ends) for fields in header["changes"])
     return EmbeddedBatch(number=header["number"], changes=changes, vectors=vectors, write_hashes=hashes, embedded=0)
 

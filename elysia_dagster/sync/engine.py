@@ -1,23 +1,21 @@
 """What every stage works with: the engine of a process, and the work on one run under its lease."""
 
 import gc
-import shlex
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elysia_dagster.checkpoint import claims, collections, lookup, runs
+from elysia_dagster.checkpoint import claims, lookup, runs
 from elysia_dagster.checkpoint.claims import Heartbeat, Lease
 from elysia_dagster.checkpoint.database import Database, open_database
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner, this_host
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord
-from elysia_dagster.embedders import open_embedder
+from elysia_dagster.embedders import STORE_EMBEDDER, open_embedder
 from elysia_dagster.embedders.base import Embedder
+from elysia_dagster.embedders.store import StoreEmbedder
 from elysia_dagster.errors import (
-    CollectionMismatch,
     ElysiaError,
     Interrupted,
     LeaseLost,
@@ -29,7 +27,7 @@ from elysia_dagster.models import RunStatus
 from elysia_dagster.settings import DATABASE_NAME, Settings
 from elysia_dagster.stores import open_store
 from elysia_dagster.stores.base import VectorStore
-from elysia_dagster.sync.chunk import CHUNKER_ID
+from elysia_dagster.sync.collection import dropped, open_collection
 from elysia_dagster.sync.files import remove_parts
 
 NOT_RETRIED = (RepositoriesHeld, LeaseLost, Interrupted)
@@ -83,16 +81,52 @@ class Engine:
             self._stores[url] = self.open_store(url, self.settings)
         return self._stores[url]
 
-    def embedder(self, spec: str = "") -> Embedder:
-        """The embedder of that name, opened once. Raises ``UsageError`` and ``EmbedderUnavailable``."""
+    def embedder(self, spec: str = "", *, store: str = "", collection: str = "") -> Embedder:
+        """The embedder of that name, opened once; ``store`` and ``collection`` are what the store's own belongs to.
+
+        Raises ``UsageError`` and ``EmbedderUnavailable``, for the store's own ``StoreUnavailable``.
+        """
         spec = spec or self.settings.embedder
-        if spec not in self._embedders:
-            self._embedders[spec] = open_embedder(
-                spec,
-                openai_base_url=self.settings.openai_base_url,
-                openai_api_key=self.settings.openai_api_key or None,
+        key = spec if spec != STORE_EMBEDDER else f"{spec}\0{self.store_url(store)}\0{collection}"
+        if key not in self._embedders:
+            self._embedders[key] = (
+                self._own_embedder(store, collection)
+                if spec == STORE_EMBEDDER
+                else open_embedder(
+                    spec,
+                    openai_base_url=self.settings.openai_base_url,
+                    openai_api_key=self.settings.openai_api_key or None,
+                )
             )
-        return self._embedders[spec]
+        return self._embedders[key]
+
+    def _own_embedder(self, store: str, collection: str) -> Embedder:
+        opened = self.store(store)
+        vectorizer = opened.vectorizer(collection)
+        if vectorizer is None:
+            raise UsageError(
+                f"The store {opened.url} makes no vectors of its own for collection {collection}.",
+                next_step="Set ELYSIACTL_WEAVIATE_VECTORIZER, with a Weaviate store, or choose another --embedder.",
+            )
+        return StoreEmbedder(vectorizer)
+
+    def expect_embedder(self, spec: str = "") -> None:
+        """Opens the embedder of that name early. The store's own is told by the collection, when that is opened.
+
+        Raises ``UsageError`` for a name that is none.
+        """
+        if (spec or self.settings.embedder) != STORE_EMBEDDER:
+            self.embedder(spec)
+
+    def embedder_of(self, run: RunRecord) -> Embedder:
+        """A run's embedder. Raises what ``embedder`` raises."""
+        spec = run.options.embedder if run.options else ""
+        return self.embedder(spec, store=run.store or "", collection=run.collection_name)
+
+    def lease_seconds(self, store: VectorStore) -> float:
+        """How long a lease lives that covers writes to ``store``: longer than the longest request, or a write could
+        arrive when another process has taken over."""
+        return max(self.settings.lease_s, 2 * store.request_timeout_s)
 
     def run_folder(self, run_id: str) -> Path:
         """Where the spool, the plan and the batch files of a run lie."""
@@ -124,16 +158,14 @@ class Engine:
         if run.status is not RunStatus.RUNNING:
             raise UsageError(f"Run {run_id} is {run.status.value}.", next_step="See: elysiactl index status")
         collection = open_collection(self, run)
-        # a lease must outlive the longest request, or a write could arrive when another has taken over
-        seconds = max(self.settings.lease_s, 2 * self.store(run.store).request_timeout_s)
-        with _expiry_told(self):
+        with expiry_told(self):
             lease = claims.take_lease(
                 self.database,
                 run,
                 collection_id=collection.collection_id if collection else None,
                 owner=Owner.this_process(self.host),
                 label=label,
-                seconds=seconds,
+                seconds=self.lease_seconds(self.store(run.store)),
             )
         run = lookup.load_run(self.database, run_id)
         if run.status is not RunStatus.RUNNING:  # finished between the look at it and the lease
@@ -143,7 +175,7 @@ class Engine:
         try:
             self.faults("lease-taken")
             remove_parts(self.run_folder(run_id))
-            with _expiry_told(self), Heartbeat(self.database, lease) as heartbeat, _rare_collections():
+            with expiry_told(self), Heartbeat(self.database, lease) as heartbeat, _rare_collections():
                 yield Work(
                     engine=self,
                     run=run,
@@ -167,7 +199,7 @@ class Engine:
 
 
 @contextmanager
-def _expiry_told(engine: Engine) -> Iterator[None]:
+def expiry_told(engine: Engine) -> Iterator[None]:
     """Adds to a ``RepositoriesHeld`` when the holder's lease ends, where that is what has to be waited for."""
     try:
         yield
@@ -235,14 +267,14 @@ class Work:
     @property
     def embedder(self) -> Embedder:
         """The run's embedder."""
-        return self.engine.embedder(self.run.options.embedder if self.run.options else "")
+        return self.engine.embedder_of(self.run)
 
     def check_incarnation(self) -> None:
         """Raises ``CollectionMismatch`` where the collection was dropped, or made anew, since the run was taken."""
         assert self.collection is not None
         there = self.store.describe(self.collection.name)
         if there is None or there.incarnation != self.collection.incarnation:
-            raise dropped(self.collection.name, self.store.url)
+            raise dropped(self.collection.name, self.store.url, is_there=there is not None)
 
     def pause_point(self) -> None:
         """Between two batches: raises where the lease is lost or somebody asked this process to stop."""
@@ -257,84 +289,6 @@ def interrupted(run_id: str) -> Interrupted:
         f"Run {run_id} was interrupted; what is settled stays settled.",
         next_step=f"Go on with: elysiactl index resume --run-id {run_id}",
         run_id=run_id,
-    )
-
-
-def open_collection(engine: Engine, run: RunRecord) -> CollectionRecord | None:
-    """Sees that store and embedder answer and that the collection is the one the ledger knows; creates a new one.
-
-    A dry run creates nothing and may get None. Raises ``CollectionMismatch``, ``StoreUnavailable``,
-    ``EmbedderUnavailable``.
-    """
-    assert run.store is not None
-    assert run.options is not None
-    store = engine.store(run.store)
-    embedder = engine.embedder(run.options.embedder)
-    known = collections.find_collection(engine.database, run.store, run.collection_name)
-    # asked in this order, since another process registers a collection, then creates it, then writes into it
-    holds = known is not None and collections.holds_documents(engine.database, known.collection_id)
-    if known is not None and holds and known.model != embedder.model_id:  # told without asking anybody
-        raise CollectionMismatch(
-            f"Collection {known.name} began with {known.model}; this embedder is {embedder.model_id}.",
-            next_step="Use the embedder it began with, or another --collection.",
-        )
-    embedder.check()
-    there = store.describe(run.collection_name)
-    if known is None and there is not None:
-        known = collections.find_collection(engine.database, run.store, run.collection_name)
-    if known is None and there is not None:
-        raise CollectionMismatch(
-            f"Collection {run.collection_name} in {run.store} was not made by this checkpoint.",
-            next_step="Choose another --collection, or the state folder (ELYSIACTL_CHECKPOINT_DB_DIR) that made it.",
-        )
-    if known is None:
-        if run.dry_run:
-            return None
-        known = collections.register_collection(
-            engine.database,
-            store=run.store,
-            name=run.collection_name,
-            incarnation=str(uuid.uuid4()),
-            model=embedder.model_id,
-            dimensions=embedder.dimensions,
-            chunker=CHUNKER_ID,
-        )
-        engine.faults("collection-registered")
-    is_as_asked = (known.model, known.dimensions) == (embedder.model_id, embedder.dimensions)
-    if not is_as_asked and there is None and not holds and not run.dry_run:
-        # registered for another embedder and never created: nothing holds it to that one. Whoever registered it may
-        # yet create it: that is then seen by its incarnation
-        known = collections.register_anew(
-            engine.database,
-            known,
-            incarnation=str(uuid.uuid4()),
-            model=embedder.model_id,
-            dimensions=embedder.dimensions,
-        )
-    if (known.model, known.dimensions) != (embedder.model_id, embedder.dimensions):
-        raise CollectionMismatch(
-            f"Collection {known.name} began with {known.model} ({known.dimensions} dimensions); this embedder is "
-            f"{embedder.model_id} ({embedder.dimensions}).",
-            next_step="Use the embedder it began with, or another --collection.",
-        )
-    if there is None and not run.dry_run:
-        if holds:
-            raise dropped(known.name, run.store)
-        there = store.ensure_collection(
-            known.name, incarnation=known.incarnation, model_id=known.model, dimensions=known.dimensions
-        )
-        engine.faults("collection-created")
-    if there is not None and there.incarnation != known.incarnation:
-        raise dropped(known.name, run.store)
-    return known
-
-
-def dropped(collection: str, store: str) -> CollectionMismatch:
-    """The error for a collection that was dropped, or dropped and made anew, behind the ledger's back."""
-    return CollectionMismatch(
-        f"Collection {collection} in {store} is not the one that the ledger knows: it was dropped or made anew.",
-        next_step="Restore it, or choose another --collection; to begin it anew: "
-        f"elysiactl index forget --collection {collection} --store {shlex.quote(store)} --yes",
     )
 
 

@@ -17,7 +17,8 @@ from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
 from elysia_dagster.errors import InputError, PermanentError, RepositoriesHeld, UsageError
 from elysia_dagster.models import RunStatus
-from elysia_dagster.sync.engine import Engine, lease_end, open_collection, remove_run_folder
+from elysia_dagster.sync.collection import nothing_to_adopt, open_collection
+from elysia_dagster.sync.engine import Engine, expiry_told, lease_end, remove_run_folder
 from elysia_dagster.sync.files import sync_folder
 from elysia_dagster.sync.locate import is_outside
 from elysia_dagster.sync.plans import PLAN_NAME
@@ -28,7 +29,11 @@ SPOOL_NAME = "changeset.jsonl"
 
 @dataclass(frozen=True, kw_only=True)
 class SyncRequest:
-    """What a start asks for. ``changeset`` None reads ``stream`` (standard input)."""
+    """What a start asks for. ``changeset`` None reads ``stream`` (standard input).
+
+    ``adopt`` takes over a collection that is not this checkpoint's; two starts that differ in it alone
+    are the same run.
+    """
 
     changeset: Path | None
     collection: str
@@ -41,6 +46,7 @@ class SyncRequest:
     null_separated: bool = False
     dry_run: bool = False
     force: bool = False
+    adopt: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +75,10 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
     for root in request.roots:
         if not root.is_dir():
             raise UsageError(f"The root {root} is not a folder.", next_step="Name a folder with --root.")
+    if request.adopt and request.dry_run:
+        raise UsageError("A dry run takes no collection over.", next_step="Leave out --dry-run, or --adopt.")
     engine.store_url(request.store)
-    engine.embedder(request.embedder)  # a spec that names nothing is said before anything is read
+    engine.expect_embedder(request.embedder)  # a spec that names nothing is said before anything is read
     source = _as_text(request.changeset) if request.changeset else "<stdin>"
     run_id = runs.new_run_id()
     with _incoming(engine, run_id) as incoming:
@@ -109,6 +117,8 @@ def _open_run(
     store_url = engine.store_url(request.store)
     identity = run_identity(request, store_url, spooled)
     if not request.force and not request.dry_run and (done := _already_done(engine, identity)):
+        if request.adopt:
+            engine.say(nothing_to_adopt(done, is_there=True))
         return manifest_of(done, resumed=False, finished=True)
     if unfinished := lookup.find_unfinished(engine.database, identity):
         return _go_on_with(engine, unfinished, request, spooled, incoming)
@@ -143,7 +153,7 @@ def _open_run(
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        open_collection(engine, run)
+        _open_collection(engine, run, adopt=request.adopt)
     except PermanentError:  # what was asked for cannot be: the same changeset, asked for rightly, is another run
         runs.abandon_run(engine.database, run.run_id, engine.host)
         remove_run_folder(engine, run.run_id)
@@ -168,7 +178,7 @@ def begin_again(engine: Engine, request: SyncRequest, manifest: ChangesetManifes
         null_separated = ended.options is not None and ended.options.null_separated
         spooled = spool(file, incoming / SPOOL_NAME, source=manifest.input_source, null_separated=null_separated)
         # what was to be forced has been: now only what differs is written
-        again = replace(request, force=False)
+        again = replace(request, force=False, adopt=False)
         return _open_run(engine, again, manifest.input_source, spooled, incoming, run_id)
 
 
@@ -235,12 +245,17 @@ def _go_on_with(
         run = _with_options_of(engine, run, request)
     if spooled is not None and incoming is not None:
         _put_back(engine.run_folder(run.run_id), spooled, incoming)
-    open_collection(engine, run)
+    _open_collection(engine, run, adopt=request is not None and request.adopt)
     return replace(
         manifest_of(run, resumed=True),
         planned_before=(engine.run_folder(run.run_id) / PLAN_NAME).exists(),
         settled_before=run.processed_lines,
     )
+
+
+def _open_collection(engine: Engine, run: RunRecord, *, adopt: bool) -> None:
+    with expiry_told(engine):
+        open_collection(engine, run, adopt=adopt)
 
 
 def _put_back(folder: Path, spooled: Spooled, incoming: Path) -> None:
@@ -298,16 +313,19 @@ def _already_done(engine: Engine, identity: str) -> RunRecord | None:
     if run is None or not run.self_contained or lookup.touched_since(engine.database, run):
         return None
     # a collection that was forgotten took the run's repositories along, also where another run has begun it anew
-    if not queries.repositories_of(engine.database, run.run_id) or not _collection_is_there(engine, run):
+    if not queries.repositories_of(engine.database, run.run_id) or not _collection_is_as_it_was(engine, run):
         return None  # a new run: opening its collection says what is wrong, or creates it
     return run
 
 
-def _collection_is_there(engine: Engine, run: RunRecord) -> bool:
+def _collection_is_as_it_was(engine: Engine, run: RunRecord) -> bool:
+    """Whether the collection is there, and was not taken over from somebody else since the run began."""
     assert run.store is not None
     known = collections.find_collection(engine.database, run.store, run.collection_name)
     there = engine.store(run.store).describe(run.collection_name)
-    return known is not None and there is not None and there.incarnation == known.incarnation
+    if known is None or there is None or there.incarnation != known.incarnation:
+        return False
+    return run.sequence is not None and run.sequence >= known.adopted_sequence
 
 
 def manifest_of(run: RunRecord, *, resumed: bool, finished: bool = False) -> ChangesetManifest:

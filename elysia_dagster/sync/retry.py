@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from elysia_dagster.checkpoint import lookup, runs
 from elysia_dagster.errors import UsageError
-from elysia_dagster.sync.engine import Engine, open_collection
+from elysia_dagster.sync.collection import open_collection
+from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.read import SPOOL_NAME, ChangesetManifest, manifest_of
 
 

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from elysia_dagster.checkpoint import ledger, lines, suspects
-from elysia_dagster.checkpoint.records import Intent, Settlement
+from elysia_dagster.checkpoint.records import Intent, Settlement, Verdict
 from elysia_dagster.errors import LeaseLost, StoreUnavailable
-from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject, object_id
+from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
 from elysia_dagster.sync.batchfile import batch_path
 from elysia_dagster.sync.chunk import CHUNKER_ID
 from elysia_dagster.sync.engine import Work
+from elysia_dagster.sync.leftovers import leftovers_of
 from elysia_dagster.sync.linetracker import LineTracker
 from elysia_dagster.sync.objects import objects_of
 from elysia_dagster.sync.planfile import PlannedChange
@@ -42,6 +43,7 @@ class _Sending:
     """A batch between intend and settle: what is sent for which document."""
 
     most: dict[ledger.Key, int] = field(default_factory=dict)
+    removals: dict[int, Verdict] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     superseded: set[int] = field(default_factory=set)
     not_arrived: set[int] = field(default_factory=set)
@@ -89,12 +91,11 @@ class BatchUpserter:
         began = time.perf_counter()
         self._faults("embedded")
         sending = _Sending()
-        removals: dict[int, int] = {}
         try:
-            self._intend(batch, sending, removals)
+            self._intend(batch, sending)
             self._insert_and_read_back(batch, sending)
-            self._intend_renamed_away(batch, sending, removals)
-            self._remove(batch, sending, removals)
+            self._intend_renamed_away(batch, sending)
+            self._remove(batch, sending)
             if sending.most:
                 self._work.check_incarnation()
             report = self._settle(batch, sending, began)
@@ -107,19 +108,19 @@ class BatchUpserter:
         self._faults("unlinked")
         return report
 
-    def _intend(self, batch: EmbeddedBatch, sending: _Sending, removals: dict[int, int]) -> None:
+    def _intend(self, batch: EmbeddedBatch, sending: _Sending) -> None:
         changes = [
             (place, change)
             for place, change in enumerate(batch.changes)
             if change.action in (Action.WRITE, Action.REMOVE) and change.planned.kind is not ChangeKind.RENAME_OLD
         ]
-        self._say_intentions(changes, sending, removals)
+        self._say_intentions(changes, sending)
         for place, change in changes:
             if change.action is Action.WRITE and place not in sending.superseded:
                 commit = self._commits.get(change.planned.repository)
                 sending.objects[place] = objects_of(batch, change, collection=self._collection.name, commit=commit)
 
-    def _intend_renamed_away(self, batch: EmbeddedBatch, sending: _Sending, removals: dict[int, int]) -> None:
+    def _intend_renamed_away(self, batch: EmbeddedBatch, sending: _Sending) -> None:
         """The old side of a rename goes once the new side has arrived: not where that failed."""
         sending.not_arrived = {
             change.planned.line
@@ -133,11 +134,9 @@ class BatchUpserter:
             and change.action is Action.REMOVE
             and change.planned.line not in sending.not_arrived
         ]
-        self._say_intentions(changes, sending, removals)
+        self._say_intentions(changes, sending)
 
-    def _say_intentions(
-        self, changes: list[tuple[int, PreparedChange]], sending: _Sending, removals: dict[int, int]
-    ) -> None:
+    def _say_intentions(self, changes: list[tuple[int, PreparedChange]], sending: _Sending) -> None:
         if not changes:
             return
         verdicts = ledger.intend_batch(
@@ -156,12 +155,12 @@ class BatchUpserter:
         )
         for place, change in changes:
             key = (change.planned.repository, change.planned.path)
-            most = verdicts[key]
-            if most is None:
+            verdict = verdicts[key]
+            if verdict is None:
                 sending.superseded.add(place)
                 continue
-            sending.most[key] = most
-            removals[place] = most
+            sending.most[key] = verdict.most
+            sending.removals[place] = verdict
         self._faults("intended")
 
     def _insert_and_read_back(self, batch: EmbeddedBatch, sending: _Sending) -> None:
@@ -195,20 +194,24 @@ class BatchUpserter:
         held = self._work.store.fetch_hashes(self._collection.name, [each.id for each in objects])
         return [each for each in objects if held.get(each.id) != each.write_hash]
 
-    def _remove(self, batch: EmbeddedBatch, sending: _Sending, removals: dict[int, int]) -> None:
-        """Chunks from the new count to the most that may exist; all of them for a document that goes."""
-        leftover: list[str] = []
-        for place, most in removals.items():
-            if place in sending.failures:
-                continue  # which chunks belong to it is not known
-            change = batch.changes[place]
-            repository, path = change.planned.repository, change.planned.path
-            leftover += [
-                object_id(self._collection.name, repository, path, index) for index in range(len(change.chunks), most)
-            ]
-        if leftover:
-            self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
-            self._work.store.delete_objects(self._collection.name, leftover)
+    def _remove(self, batch: EmbeddedBatch, sending: _Sending) -> None:
+        """What is left over; not of a document that was rejected: which chunks belong to it is not known."""
+        name, store = self._collection.name, self._work.store
+        leftovers = leftovers_of(
+            self._collection,
+            (
+                (batch.changes[place], verdict)
+                for place, verdict in sending.removals.items()
+                if place not in sending.failures
+            ),
+        )
+        if leftovers.documents:
+            self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
+            store.delete_documents(name, leftovers.documents)
+            self._faults("documents-removed")
+        if leftovers.objects:
+            self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
+            store.delete_objects(name, leftovers.objects)
         self._faults("removed")
 
     def _settle(self, batch: EmbeddedBatch, sending: _Sending, began: float) -> BatchReport:

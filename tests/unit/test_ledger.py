@@ -207,7 +207,7 @@ def test_a_batch_of_many_documents_of_many_repositories(checkpoint: Checkpoint) 
         for line, (repository, path) in enumerate(keys, start=1)
     ]
     verdicts = ledger.intend_batch(checkpoint.database, lease, intents)
-    assert verdicts == {key: line % 5 for line, key in enumerate(keys, start=1)}
+    assert verdicts == {key: (line % 5, None) for line, key in enumerate(keys, start=1)}
     found = ledger.fetch_documents(checkpoint.database, checkpoint.collection, keys)
     assert found.keys() == set(keys)
 

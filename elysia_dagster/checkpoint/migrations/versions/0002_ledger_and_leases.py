@@ -64,6 +64,7 @@ def _create_ledger() -> None:
         sa.Column("model", sa.Text, nullable=False),
         sa.Column("dimensions", sa.Integer, nullable=False),
         sa.Column("chunker", sa.Text, nullable=False),
+        sa.Column("adopted_sequence", sa.Integer, nullable=False, server_default=sa.text("0")),
         sa.Column("created_at", sa.Text, nullable=False),
         sa.UniqueConstraint("store", "name"),
     )
