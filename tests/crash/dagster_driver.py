@@ -1,7 +1,8 @@
 """The job with fault points that obey the environment, and a script that launches or re-executes it.
 
-``FAULT`` is ``<action>:<point>:<n>``: what to do when this process passes a point for the n-th time. ``POINTS`` names
-a file that gets a line ``<point> <pid> <keeper's pid>`` for every point passed by any process.
+``FAULT`` is ``<action>:<point>:<n>``: what to do when this process passes a point for the n-th time; ``VICTIM`` is the
+process that ``kill-victim`` kills. ``POINTS`` names a file that gets a line ``<point> <pid> <keeper's pid>`` for every
+point passed by any process.
 """
 
 import json
@@ -61,6 +62,8 @@ def at_point(point: str) -> None:
     if action == "kill-worker-only":
         os.kill(worker.pid, signal.SIGKILL)
         time.sleep(60)  # an orphan in the middle of a batch
+    if action == "kill-victim":
+        os.kill(int(os.environ["VICTIM"]), signal.SIGKILL)
     if action == "outage":
         raise StoreUnavailable("The store does not answer.", next_step="Start it, then resume.")
     if action == "pause":

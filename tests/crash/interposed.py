@@ -8,7 +8,6 @@ import numpy as np
 from elysia_dagster.embedders import open_embedder
 from elysia_dagster.errors import EmbedderUnavailable
 from elysia_dagster.models import StoreObject
-from elysia_dagster.stores import open_store
 from elysia_dagster.stores.base import VectorStore
 from elysia_dagster.sync.engine import Engine
 
@@ -37,12 +36,13 @@ class InterposedStore:
         return call
 
     def upsert(self, collection: str, objects: Sequence[StoreObject]) -> list[str | None]:
-        """Writes what is not rejected."""
+        """Writes what is not rejected; the store may reject more."""
         self.before("upsert")
         reasons = [self.reject(each) for each in objects]
-        self.store.upsert(collection, [each for each, reason in zip(objects, reasons, strict=True) if reason is None])
+        sent = [each for each, reason in zip(objects, reasons, strict=True) if reason is None]
+        answers = iter(self.store.upsert(collection, sent))
         self.after("upsert")
-        return reasons
+        return [next(answers) if reason is None else reason for reason in reasons]
 
 
 class InterposedEmbedder:
@@ -77,7 +77,7 @@ class InterposedEmbedder:
 
 def interpose(engine: Engine) -> tuple[InterposedStore, InterposedEmbedder]:
     """Puts both between an engine and what it works with."""
-    store = InterposedStore(open_store(f"lancedb:{engine.state_folder / 'vectors'}"))
+    store = InterposedStore(engine.store())
     embedder = InterposedEmbedder()
     engine.open_store = lambda _url, _settings: store  # type: ignore[assignment]
     engine._stores.clear()
