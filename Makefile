@@ -6,11 +6,12 @@ BIN := .venv/bin
 STATE = $(shell $(BIN)/elysiactl index where)
 COLLECTION ?= ElysiaDagster
 
-.PHONY: help dagster-home sync dev test lint bench lock clean
+.PHONY: help dagster-home sync dev weaviate weaviate-server test lint bench lock clean
 
 help:
 	@echo "make sync    environment, then the main job on this repository, into the embedded store"
 	@echo "make dev     Dagster's web server and daemon on http://127.0.0.1:$(PORT), with the runs of make sync"
+	@echo "make weaviate  a Weaviate server on http://127.0.0.1:8080, built first where it is not there (needs Go)"
 	@echo "make test    the whole suite"
 	@echo "make lint    ruff and mypy"
 	@echo "make bench   the table of speed and memory (about 15 minutes; BENCH=--quick for a short form)"
@@ -49,7 +50,16 @@ sync: dagster-home
 dev: dagster-home
 	DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
-test: .venv/installed
+# A server with its data in the state folder; Ctrl-C ends it.
+weaviate: .venv/installed
+	@$(BIN)/python tests/weaviate_server.py run "$(STATE)/weaviate"
+
+# Built once, and kept outside the tree.
+weaviate-server: .venv/installed
+	@$(BIN)/python tests/weaviate_server.py get
+
+# Without Go, and without a server that was built before, the tests that need one are skipped, and said to be.
+test: .venv/installed $(if $(shell command -v go),weaviate-server)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 lint: .venv/installed

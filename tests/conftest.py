@@ -1,6 +1,7 @@
 """What all tests share: the folder of their helpers on the path, a world to sync in, property tests without a clock."""
 
 import itertools
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from elysia_dagster.checkpoint.schema import metadata
 sys.path.insert(0, str(Path(__file__).parent))
 
 import postgres_server
+import weaviate_server as weaviate
 from checkpoint_world import Checkpoint
 from sync_world import RecordingStore, World
 
@@ -96,3 +98,48 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Check
     database = open_database(tmp_path / "sync_checkpoints.db")
     yield Checkpoint(database)
     database.close()
+
+
+WEAVIATE_FIXTURES = {"weaviate_url", "weaviate_server", "weaviate_cluster"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for a Weaviate server is marked ``weaviate``."""
+    for item in items:
+        if WEAVIATE_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.weaviate)
+
+
+def need_weaviate() -> None:
+    """Skips where no server can be started; in continuous integration that is a failure."""
+    if reason := weaviate.why_missing():
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def weaviate_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
+    """The store URL of the one server that the whole session shares. A collection in it needs a name of its own."""
+    need_weaviate()
+    base = tmp_path_factory.getbasetemp()
+    is_worker = hasattr(request.config, "workerinput")
+    # a worker's parent is the session's own process, and its folder lies in the session's
+    folder, owner = (base.parent, os.getppid()) if is_worker else (base, os.getpid())
+    return weaviate.shared_server(folder / "weaviate", owner)
+
+
+@pytest.fixture
+def weaviate_server(tmp_path: Path) -> Iterator[weaviate.WeaviateServer]:
+    """A server of the test's own, which it may kill."""
+    need_weaviate()
+    with weaviate.WeaviateServer(tmp_path / "weaviate") as server:
+        yield server
+
+
+@pytest.fixture
+def weaviate_cluster(tmp_path: Path) -> Iterator[weaviate.WeaviateCluster]:
+    """Three servers of the test's own, which are one store."""
+    need_weaviate()
+    with weaviate.WeaviateCluster(tmp_path / "weaviate") as cluster:
+        yield cluster
