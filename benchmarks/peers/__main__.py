@@ -1,6 +1,6 @@
 """Prints the peers' table.
 
-``python -m benchmarks.peers --server HOST:PORT:GRPC_PORT [--quick] [--only PEER]… [--row ROW]… [--json]``;
+``python -m benchmarks.peers [--quick] [--only PEER]… [--row ROW]… [--server HOST:PORT:GRPC_PORT] [--json]``;
 
 the row ``unchanged`` needs ``first_sync``.
 """
@@ -9,43 +9,58 @@ import argparse
 import json
 import tempfile
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.peers.documents import make_documents
 from benchmarks.peers.orders import Server
 from benchmarks.peers.peers import SETTINGS, peers
-from benchmarks.peers.rows import ROWS, Amounts, measure
+from benchmarks.peers.rows import ROWS, Amounts, Measured, measure
+from tests import weaviate_server
 
 
 def main() -> None:
     """Measures and prints, each row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--server", required=True, metavar="HOST:PORT:GRPC_PORT", help="a Weaviate server on loopback")
+    parser.add_argument("--server", metavar="HOST:PORT:GRPC_PORT", help="a Weaviate server (default: starts one)")
     parser.add_argument("--quick", action="store_true", help="a short form, which says nothing of speed")
     parser.add_argument("--only", action="append", choices=SETTINGS, metavar="PEER", help=", ".join(SETTINGS))
     parser.add_argument("--row", action="append", choices=ROWS, metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--json", action="store_true", help="the results as JSON lines")
     options = parser.parse_args()
-    host, http_port, grpc_port = options.server.split(":")
-    server = Server(host=host, http_port=int(http_port), grpc_port=int(grpc_port))
     amounts = Amounts.quick() if options.quick else Amounts()
-    documents = make_documents(amounts.most, "peers")
-    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder, _server(options.server, Path(folder)) as server:
+        documents = make_documents(amounts.most, "peers")
         for contender in peers(server, Path(folder), options.only):
             if not options.json:
                 print(contender.name)
             try:
                 for measured in measure(contender, documents, amounts, options.row):
-                    if options.json:
-                        print(json.dumps({"contender": contender.name, **asdict(measured)}, default=str), flush=True)
-                    else:
-                        line = f"{measured.row}: {measured.text}"
-                        print(textwrap.indent(textwrap.fill(line, 114, subsequent_indent="    "), "    "), flush=True)
+                    _show(contender.name, measured, as_json=options.json)
             finally:
                 contender.drop()
-            if not options.json:
-                print()
+
+
+@contextmanager
+def _server(address: str | None, folder: Path) -> Iterator[Server]:
+    if address is not None:
+        host, http_port, grpc_port = address.split(":")
+        yield Server(host=host, http_port=int(http_port), grpc_port=int(grpc_port))
+    elif missing := weaviate_server.why_missing():
+        raise SystemExit(missing)
+    else:
+        with weaviate_server.running_server(folder / "server") as started:
+            yield Server(host="127.0.0.1", http_port=started.http_port, grpc_port=started.grpc_port)
+
+
+def _show(name: str, measured: Measured, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"contender": name, **asdict(measured)}, default=str), flush=True)
+    else:
+        line = f"    {measured.row}: {measured.text}"
+        print(textwrap.fill(line, 118, subsequent_indent=" " * 8), flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ QUIET = {
 
 def cache_folder() -> Path:
     """Where this project keeps what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "elysia_dagster"
+    cache = os.environ.get("ELYSIA_CACHE") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser() / "elysia_dagster"
 
 
 def peers_python() -> Path:

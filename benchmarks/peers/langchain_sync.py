@@ -20,7 +20,7 @@ from langchain_core.documents import Document  # noqa: E402
 from langchain_core.embeddings import Embeddings  # noqa: E402
 from langchain_weaviate import WeaviateVectorStore  # noqa: E402
 
-from benchmarks.peers.connection import async_client, connect  # noqa: E402
+from benchmarks.peers.connection import async_client, connect, ensure_collection  # noqa: E402
 from benchmarks.peers.documents import read_documents  # noqa: E402
 from benchmarks.peers.embedder import CountingEmbedder  # noqa: E402
 from benchmarks.peers.orders import WorkOrder, carry_out  # noqa: E402
@@ -84,6 +84,7 @@ def sync(order: WorkOrder, embedder: CountingEmbedder) -> dict[str, int]:
     records = SQLRecordManager(order.collection, db_url=f"sqlite:///{order.state}/records.db")
     records.create_schema()
     with connect(order.server) as client:
+        ensure_collection(client, order.collection, text="text", keys=["path"], unasked=[])
         store = WeaviateVectorStore(client, order.collection, "text", embeddings(order, embedder), attributes=["path"])
         return dict(index(load(order), records, store, **settings(order)))
 
@@ -94,6 +95,7 @@ async def sync_async(order: WorkOrder, embedder: CountingEmbedder) -> dict[str, 
     records = SQLRecordManager(order.collection, db_url=url, async_mode=True)
     await records.acreate_schema()
     with connect(order.server) as client:
+        ensure_collection(client, order.collection, text="text", keys=["path"], unasked=[])
         async with async_client(order.server) as other:
             store = WeaviateVectorStore(
                 client,

@@ -26,10 +26,14 @@ from llama_index.core.storage.docstore import SimpleDocumentStore  # noqa: E402
 from llama_index.vector_stores.weaviate import WeaviateVectorStore  # noqa: E402
 from pydantic import PrivateAttr  # noqa: E402
 
-from benchmarks.peers.connection import async_client, connect  # noqa: E402
+from benchmarks.peers.connection import async_client, connect, ensure_collection  # noqa: E402
 from benchmarks.peers.documents import read_documents  # noqa: E402
 from benchmarks.peers.embedder import CountingEmbedder  # noqa: E402
 from benchmarks.peers.orders import WorkOrder, carry_out  # noqa: E402
+
+KEYS = ["ref_doc_id", "doc_id", "document_id", "path"]
+UNASKED = ["node_info", "relationships", "_node_content", "_node_type"]
+"""The properties that the vector store writes."""
 
 
 class PeerEmbedding(BaseEmbedding):
@@ -114,6 +118,7 @@ async def sync_async(order: WorkOrder, embedder: CountingEmbedder) -> dict[str, 
     nodes = 0
     is_async = order.options["api"] == "arun"
     with connect(order.server) as client:
+        ensure_collection(client, order.collection, text="text", keys=KEYS, unasked=UNASKED)
         async with async_client(order.server) as other:
             if is_async:
                 store = WeaviateVectorStore(weaviate_client=other, index_name=order.collection)

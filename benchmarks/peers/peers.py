@@ -2,6 +2,10 @@
 
 Measured with 3,000 documents of 2 kB, 256 dimensions, on two shared cores (first sync; 1 % changed and 1 % deleted):
 
+The collection is made before the first sync, with the indexes that are asked (``connection.py``): LlamaIndex' first
+sync took 7.3 s without and 3.5 to 5.3 s with it, LangChain's 3.8 to 6.0 s and 3.3 to 3.5 s. The figures below are from
+before that, on a machine with less else to do.
+
 LangChain. ``aindex`` with an async client writes by ``insert_many``, ``index`` by the client's dynamic batches, which
 wait a second for more whenever a batch is not full: 2.7 s and 0.7 s with ``aindex``; with ``index`` 33 s and 32 s at
 ``batch_size`` 100, 8.5 s and 6.9 s at 500, 5.8 s and 3.8 s at 1,000, 3.6 s and 1.9 s at 3,000. So ``aindex`` is best,
@@ -12,8 +16,8 @@ gets 1,000.
 ``CacheBackedEmbeddings`` keeps embeddings on disk over a kill, and makes a first sync 1.4 times as long.
 
 LlamaIndex. The nodes have ids of their own that stay, so that a second write overwrites the first (by default they are
-random), and document ids are UUIDs (of paths, ``vector_store.delete`` would take the words, and other files with them).
-The cache of transformations is off: it hashes all texts as one and keeps every vector a second time, as JSON.
+random), and a document's id is the UUID of its path, indexed as a whole (``vector_store.delete`` filters by it;
+LlamaIndex' own schema indexes its words: with paths as ids, deleting ``src/a.py`` deletes ``src/b/a.py`` too). The cache of transformations is off: it hashes all texts as one and keeps every vector a second time, as JSON.
 ``arun`` writes by ``insert_many``: 3.9 s and 0.7 s; ``run`` 6.0 s and 1.6 s with dynamic batches, 3.8 s and 1.5 s with
 fixed ones of 500. One call remembers nothing until its end; a loop over slices does, with the docstore persisted after
 each, and a last call over all for what is to be deleted: 3.5 s and 1.0 s with slices of 500.
