@@ -12,6 +12,7 @@ from typing import Any
 
 from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.errors import CollectionMismatch
 from elysia_dagster.models import CollectionInfo, MaintenanceReport, ScannedObject, SearchHit, SearchQuery, StoreObject
 from elysia_dagster.settings import DATABASE_NAME, Settings
 from elysia_dagster.stores import open_store
@@ -29,7 +30,8 @@ Line = str | bytes | dict[str, Any]
 class RecordingStore:
     """Keeps objects in memory and remembers what was asked of it. Satisfies ``VectorStore``.
 
-    ``reject`` gives the reason why an object is refused, or None.
+    ``reject`` gives the reason why an object is refused, or None. ``own_model`` is its vectorizer, if it has one.
+    ``deleted`` are ids of objects, ``deleted_documents`` of documents, ``queries`` what was searched for.
     """
 
     def __init__(self, url: str = "recording:") -> None:
@@ -39,6 +41,10 @@ class RecordingStore:
         self.objects: dict[str, StoreObject] = {}
         self.sent: list[list[str]] = []
         self.reject: Callable[[StoreObject], str | None] = lambda _: None
+        self.own_model: str | None = None
+        self.deleted: list[str] = []
+        self.deleted_documents: list[str] = []
+        self.queries: list[SearchQuery] = []
 
     def take_sent(self) -> list[str]:
         """``file_path`` of every object sent since the last call, sorted."""
@@ -62,19 +68,25 @@ class RecordingStore:
 
     def delete_objects(self, collection: str, ids: Sequence[str]) -> None:
         assert collection in self.collections
+        self.deleted += ids
         for each in ids:
             self.objects.pop(each, None)
 
     def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
-        self.delete_objects(
-            collection, [each.id for each in self.objects.values() if each.document_id in set(document_ids)]
-        )
+        assert collection in self.collections
+        self.deleted_documents += document_ids
+        for each in [each.id for each in self.objects.values() if each.document_id in set(document_ids)]:
+            del self.objects[each]
 
     def vectorizer(self, collection: str) -> str | None:
-        return None
+        return self.own_model
 
     def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
-        raise AssertionError("nothing here adopts")
+        if self.collections[collection].dimensions != dimensions:
+            raise CollectionMismatch(f"The vectors of {collection} have another length.")
+        made = CollectionInfo(name=collection, incarnation=incarnation, model_id=model_id, dimensions=dimensions)
+        self.collections[collection] = made
+        return made
 
     def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
         assert collection in self.collections
@@ -101,7 +113,8 @@ class RecordingStore:
                 )
 
     def search(self, collection: str, query: SearchQuery) -> list[SearchHit]:
-        raise AssertionError("nothing here searches")
+        self.queries.append(query)
+        return []
 
     def maintain(self, collection: str) -> MaintenanceReport:
         return MaintenanceReport(collection=collection)

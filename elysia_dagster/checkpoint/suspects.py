@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import ColumnElement, TextClause, case, func, or_, select, update
 
 from elysia_dagster.checkpoint.claims import Lease, check_token
 from elysia_dagster.checkpoint.database import Database
@@ -33,18 +33,20 @@ def mark_documents_suspect(database: Database, lease: Lease, most_chunks: dict[K
             )
 
 
-def unsettled_documents(database: Database, collection_id: int, limit: int = 1000) -> list[DocumentRow]:
-    """Documents in ``writing`` or ``suspect``, the oldest version first."""
+def unsettled_documents(
+    database: Database, collection_id: int, *, comparable: bool = False, limit: int = 1000
+) -> list[DocumentRow]:
+    """Documents in ``writing`` or ``suspect``, the oldest version first.
+
+    ``comparable``: only suspects of which the ledger knows what the store should hold. Those of a collection that was
+    taken over are none, and there may be very many.
+    """
+    where: list[ColumnElement[bool] | TextClause] = [documents.c.collection_id == collection_id, IS_UNSETTLED]
+    if comparable:
+        where.append(documents.c.state == DocumentState.SUSPECT.value)
+        where.append(or_(documents.c.chunks == 0, documents.c.write_hash.is_not(None)))
     with database.read() as connection:
-        rows = connection.execute(
-            select(documents)
-            .where(
-                documents.c.collection_id == collection_id,
-                IS_UNSETTLED,
-            )
-            .order_by(documents.c.version_sequence)
-            .limit(limit)
-        )
+        rows = connection.execute(select(documents).where(*where).order_by(documents.c.version_sequence).limit(limit))
         return [document_of(row) for row in rows]
 
 

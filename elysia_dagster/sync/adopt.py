@@ -16,6 +16,7 @@ from elysia_dagster.checkpoint.ledger import Key
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord
 from elysia_dagster.embedders.base import Embedder
+from elysia_dagster.errors import Interrupted
 from elysia_dagster.models import OBJECT_NAMESPACE, CollectionInfo, ScannedObject, object_id
 from elysia_dagster.sync.chunk import CHUNKER_ID
 
@@ -39,7 +40,8 @@ def adopt_collection(engine: "Engine", run: RunRecord, there: CollectionInfo, em
 
     What is ours is told by its id; it is suspect, so that the next change of a document rewrites it, and a removal
     takes all its chunks. Everything else stays as it is. Raises ``CollectionMismatch`` for vectors of another size than
-    the embedder's, ``RepositoriesHeld`` while another run works on the collection, ``StoreUnavailable``, ``LeaseLost``.
+    the embedder's, ``RepositoriesHeld`` while another run works on the collection, ``StoreUnavailable``, ``LeaseLost``,
+    ``Interrupted``.
     """
     assert run.store is not None
     store = engine.store(run.store)
@@ -106,6 +108,12 @@ def _note_ours(
         adoption.note_documents(engine.database, lease, known.collection_id, found)
         found.clear()
         engine.faults("adoption-noted")
+        if engine.stop_requested():
+            raise Interrupted(
+                f"Interrupted while collection {known.name} was being taken over.",
+                next_step="Give the same command again, with --adopt.",
+                run_id=lease.run_id,
+            )
 
     for each in objects:
         if not _is_ours(known.name, each):

@@ -78,7 +78,8 @@ class Engine:
         """The store of that URL, opened once. Raises ``UsageError``."""
         url = url or self.settings.store or f"lancedb:{self.state_folder / 'vectors'}"
         if url not in self._stores:
-            self._stores[url] = self.open_store(url, self.settings)
+            opened = self.open_store(url, self.settings)
+            self._stores[url] = self._stores.setdefault(opened.url, opened)  # one for all spellings of an address
         return self._stores[url]
 
     def embedder(self, spec: str = "", *, store: str = "", collection: str = "") -> Embedder:

@@ -7,7 +7,7 @@ from typing import Any
 from elysia_dagster.checkpoint import collections, ledger, lookup, queries, runs, suspects
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.records import DocumentRow, RunRecord
-from elysia_dagster.models import DocumentState, RunStatus, object_id
+from elysia_dagster.models import RunStatus, object_id
 from elysia_dagster.sync.batch import document_write_hash
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.plans import RunPlan
@@ -119,7 +119,8 @@ def _compare(work: Work, repositories: list[str]) -> list[Check]:
                     name=f"ledger equals store: {repository}",
                     passed=False,
                     detail=f"the ledger has {expected} objects ({unsure} documents unsure), the store {found}; "
-                    "a document that was being written when a process died is written anew by its own run",
+                    "a document that was being written when a process died is written anew by its own run, one that "
+                    "was taken over when it is next synced",
                 )
             )
     if not checks:
@@ -131,9 +132,8 @@ def _verify_suspects(work: Work) -> None:
     """Suspects that the store holds just as the ledger says are cleared; the others stay, and show in status."""
     assert work.collection is not None
     cleared: list[DocumentRow] = []
-    for row in suspects.unsettled_documents(work.engine.database, work.collection.collection_id):
-        if row.state is not DocumentState.SUSPECT or (row.chunks and row.write_hash is None):
-            continue
+    collection_id = work.collection.collection_id
+    for row in suspects.unsettled_documents(work.engine.database, collection_id, comparable=True):
         ids = [
             object_id(work.collection.name, row.repository, row.path, index)
             for index in range(max(row.chunks, row.max_chunks))
