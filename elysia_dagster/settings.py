@@ -78,6 +78,9 @@ class Settings:
     park_s: float = setting(900.0, "PARK", "seconds that a Dagster run keeps its sync run between two steps")
     max_line_bytes: int = setting(64 << 20, "MAX_LINE_BYTES", "bytes of one changeset line")
     max_document_bytes: int = setting(10 << 20, "MAX_DOCUMENT_BYTES", "bytes of one document")
+    max_expansion: int = setting(
+        200, "MAX_EXPANSION", "bytes that a packed changeset may give for each of its own, beyond 64 MiB in all"
+    )
     weaviate_url: str = setting("", "WEAVIATE_URL", "server that the store URL weaviate: means", also="WCD_URL")
     weaviate_api_key: str = setting(
         "", "WEAVIATE_API_KEY", "key of the Weaviate server", also="WCD_API_KEY", secret=True

@@ -46,7 +46,7 @@ class Locator:
                 del self._folders[next(iter(self._folders))]
         self._folders[repository] = found
         if isinstance(found, LineError):
-            raise found
+            raise found.with_traceback(None)  # else the frames of every line that asks stay alive with it
         return found
 
     def decisions(self) -> dict[str, str]:
@@ -126,11 +126,12 @@ class Locator:
 
 
 def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+    return os.path.isdir(path) and not os.path.islink(path)
 
 
 def _is_working_tree(path: Path) -> bool:
-    return (path / ".git").exists()
+    """Whether there is a ``.git``; not where the folder may not be looked into, which `Path.exists` would raise."""
+    return os.path.exists(path / ".git")
 
 
 def _folders_in(path: Path) -> list[Path]:
@@ -143,16 +144,20 @@ def _folders_in(path: Path) -> list[Path]:
 
 def is_outside(line: bytes, roots: Sequence[Path]) -> bool:
     """Whether a line names an absolute path outside the roots; a line that cannot be read does not."""
-    path = line.rstrip(b"\r\n")
-    if path.startswith(b"{"):
-        try:
-            named = orjson.loads(path).get("path")
-        except orjson.JSONDecodeError:
-            return False
-        if not isinstance(named, str):
-            return False
-        path = named.encode("utf-8", "replace")
+    path = named_path(line)
     if not path.startswith(b"/"):
         return False
     bases = {str(base) for root in roots for base in (root.absolute(), root.resolve())}
     return not any(path.startswith(os.fsencode(base.rstrip("/")) + b"/") or base == "/" for base in bases)
+
+
+def named_path(line: bytes) -> bytes:
+    """The path that a line names, ``b""`` where it cannot be read; lone surrogates become ``?``."""
+    path = line.rstrip(b"\r\n")
+    if not path.startswith(b"{"):
+        return path
+    try:
+        named = orjson.loads(path).get("path")
+    except orjson.JSONDecodeError:
+        return b""
+    return named.encode("utf-8", "replace") if isinstance(named, str) else b""

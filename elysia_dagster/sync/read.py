@@ -20,11 +20,12 @@ from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.collection import nothing_to_adopt, open_collection
 from elysia_dagster.sync.engine import Engine, expiry_told, lease_end, remove_run_folder
 from elysia_dagster.sync.files import sync_folder
-from elysia_dagster.sync.locate import is_outside
+from elysia_dagster.sync.locate import is_outside, named_path
 from elysia_dagster.sync.plans import PLAN_NAME
 from elysia_dagster.sync.spool import OversizedLine, Spooled, iterate_lines, open_changeset, spool
 
 SPOOL_NAME = "changeset.jsonl"
+_SHOWN_CHARACTERS = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,13 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
         opened = open_changeset(request.changeset) if request.changeset else stream
         assert opened is not None
         with opened:
-            spooled = spool(opened, incoming / SPOOL_NAME, source=source, null_separated=request.null_separated)
+            spooled = spool(
+                opened,
+                incoming / SPOOL_NAME,
+                source=source,
+                null_separated=request.null_separated,
+                max_expansion=engine.settings.max_expansion,
+            )
         if spooled.null_separated and not request.null_separated:
             engine.say("The input is separated by NUL (as git ls-files -z writes it): read as paths.")
         _refuse_all_outside(incoming / SPOOL_NAME, spooled, request.roots, engine.settings.max_line_bytes)
@@ -375,8 +382,10 @@ def _refuse_all_outside(path: Path, spooled: Spooled, roots: Sequence[Path], max
             return
         first = first or line
     if first is not None:
-        name = first.decode("utf-8", "replace")
+        name = named_path(first).decode("utf-8", "replace")
+        more = "…" if len(name) > _SHOWN_CHARACTERS else ""
         raise InputError(
-            f"Every line lies outside the roots ({', '.join(map(str, roots))}), the first is {name}.",
-            next_step=f"Add --root {Path(name).parent}",
+            f"Every line lies outside the roots ({', '.join(map(str, roots))}), the first is "
+            f"{name[:_SHOWN_CHARACTERS]}{more}.",
+            next_step=f"Add --root {str(Path(name).parent)[:_SHOWN_CHARACTERS]}",
         )

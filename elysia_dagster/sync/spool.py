@@ -21,6 +21,15 @@ _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 # zstd may give 128 KiB for 4 bytes: small slices in, so that what comes out of one stays below 32 MiB
 _ZSTD_SLICE_BYTES = 1024
+# What a member of a gzip leaves is copied for the next one: of a large block with many small members, too often.
+_GZIP_SLICE_BYTES = 1 << 16
+
+FREE_BYTES = 64 << 20
+"""An archive may give so many bytes whatever its size: as long as that it can do no harm."""
+
+MAX_EXPANSION = 200
+"""By default, bytes that an archive may give for each of its own beyond that. Changesets of a million lines give 10 to
+60; gzip can give 1,032 and zstd over 30,000, which fill a disk from a file that fits into a mail."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +54,21 @@ def open_changeset(path: Path) -> BinaryIO:
         ) from error
 
 
-def spool(stream: BinaryIO, target: Path, *, source: str, null_separated: bool) -> Spooled:
+def spool(
+    stream: BinaryIO, target: Path, *, source: str, null_separated: bool, max_expansion: int = MAX_EXPANSION
+) -> Spooled:
     """Copies ``stream`` to ``target``, decompressing gzip and zstd (told by their first bytes), and syncs it to disk.
 
     ``git ls-files -z`` is told from lines by its bytes: a NUL at the end, and no fewer of them than newlines, which a
     file's name may hold. Read as lines, nothing of such an input could be applied.
-    Raises ``InputError`` for a broken archive or a failing stream, ``ResourceExhausted`` when the disk is full.
+    Raises ``InputError`` for a broken archive, one that gives more than ``FREE_BYTES`` and more than ``max_expansion``
+    bytes for each of its own, or a failing stream; ``ResourceExhausted`` when the disk is full.
     """
     digest = hashlib.sha256()
     newlines = nulls = size = 0
     end = b""
     with resources_named(str(target)), open(target, "wb") as file:
-        for block in _decompressed(stream, source):
+        for block in _decompressed(stream, source, max_expansion):
             file.write(block)
             digest.update(block)
             newlines += block.count(b"\n")
@@ -73,13 +85,13 @@ def spool(stream: BinaryIO, target: Path, *, source: str, null_separated: bool) 
     return Spooled(digest=digest.hexdigest(), lines=lines, size_bytes=size, null_separated=null_separated)
 
 
-def _decompressed(stream: BinaryIO, source: str) -> Iterator[bytes]:
+def _decompressed(stream: BinaryIO, source: str, max_expansion: int) -> Iterator[bytes]:
     try:
         first = _read_magic(stream)
         if first.startswith(_GZIP):
-            yield from _gunzip(stream, first)
+            yield from _bounded(_gunzip(stream, first), source, max_expansion)
         elif first.startswith(_ZSTD):
-            yield from _unzstd(stream, first)
+            yield from _bounded(_unzstd(stream, first), source, max_expansion)
         else:
             while first:
                 yield first
@@ -92,6 +104,20 @@ def _decompressed(stream: BinaryIO, source: str) -> Iterator[bytes]:
         raise InputError(
             f"Reading {source} failed: {error.strerror}.", next_step="Give it again; nothing of it was applied."
         ) from error
+
+
+def _bounded(blocks: Iterator[tuple[int, bytes]], source: str, max_expansion: int) -> Iterator[bytes]:
+    """The blocks as long as they are in proportion; each comes with the archive's bytes that were taken before it."""
+    size = 0
+    for taken, block in blocks:
+        size += len(block)
+        if size > max(FREE_BYTES, taken * max_expansion):
+            raise InputError(
+                f"The archive {source} gives {size:,} bytes and more for its first {taken:,}, over the limit of "
+                f"{max_expansion:,} for each (ELYSIACTL_MAX_EXPANSION); nothing of it was applied.",
+                next_step="If it is what you mean to apply, set ELYSIACTL_MAX_EXPANSION higher, or unpack it first.",
+            )
+        yield block
 
 
 def _read(stream: BinaryIO) -> bytes:
@@ -108,32 +134,37 @@ def _read_magic(stream: BinaryIO) -> bytes:
     return first
 
 
-def _gunzip(stream: BinaryIO, block: bytes) -> Iterator[bytes]:
+def _gunzip(stream: BinaryIO, block: bytes) -> Iterator[tuple[int, bytes]]:
     inflate = zlib.decompressobj(wbits=31)
+    taken = 0
     while block:
-        if inflate.eof:  # another member of the same file, or the padding after the last
-            block = block.lstrip(b"\0")
-            if not block:
-                block = _read(stream)
-                continue
-            inflate = zlib.decompressobj(wbits=31)
-        yield inflate.decompress(block, BLOCK_BYTES)
-        block = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
-        if not block:
-            block = _read(stream)
+        taken += len(block)
+        for start in range(0, len(block), _GZIP_SLICE_BYTES):
+            piece = block[start : start + _GZIP_SLICE_BYTES]
+            while piece:
+                if inflate.eof:  # another member of the same file, or the padding after the last
+                    piece = piece.lstrip(b"\0")
+                    if not piece:
+                        break
+                    inflate = zlib.decompressobj(wbits=31)
+                yield taken, inflate.decompress(piece, BLOCK_BYTES)
+                piece = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+        block = _read(stream)
     if not inflate.eof:
         raise EOFError("it ends in the middle")
 
 
-def _unzstd(stream: BinaryIO, block: bytes) -> Iterator[bytes]:
+def _unzstd(stream: BinaryIO, block: bytes) -> Iterator[tuple[int, bytes]]:
     frame = zstandard.ZstdDecompressor().decompressobj()
+    taken = 0
     while block:
+        taken += len(block)
         for start in range(0, len(block), _ZSTD_SLICE_BYTES):
             piece = block[start : start + _ZSTD_SLICE_BYTES]
             while piece:
                 if frame.eof:
                     frame = zstandard.ZstdDecompressor().decompressobj()
-                yield frame.decompress(piece)
+                yield taken, frame.decompress(piece)
                 piece = frame.unused_data if frame.eof else b""
         block = _read(stream)
     if not frame.eof:

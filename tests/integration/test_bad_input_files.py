@@ -102,6 +102,14 @@ def test_all_lines_outside_the_roots_open_no_run(light_world: World) -> None:
     _assert_nothing_was_begun(light_world)
 
 
+@pytest.mark.parametrize("line", [{"path": "/etc/group", "op": "modify"}, "/etc/" + "x" * 100_000])
+def test_a_line_outside_is_named_by_its_path_and_in_short(line: str | dict[str, str], light_world: World) -> None:
+    with pytest.raises(InputError, match=r"Add --root /etc$") as wrong:
+        light_world.sync(line)
+    assert "{" not in str(wrong.value)
+    assert len(str(wrong.value)) < 2_000
+
+
 def test_one_line_outside_the_roots_fails_and_names_the_root_to_add(light_world: World) -> None:
     inside = light_world.write("inside.py", "inside = 1\n")
     beside = light_world.base / "rootless.py"  # begins with the root's own name

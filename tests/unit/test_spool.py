@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elysia_dagster.errors import InputError
+from elysia_dagster.settings import Settings
 from elysia_dagster.sync import spool as spooling
 from elysia_dagster.sync.spool import OversizedLine, Spooled, iterate_lines, open_changeset, read_span, spool
 
@@ -219,3 +220,43 @@ def test_a_spool_shorter_than_its_plan_says_so(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="shorter than its plan"):
         read_span(descriptor, 2, 10)
     os.close(descriptor)
+
+
+BOMBS: dict[str, Callable[[int], bytes]] = {
+    "gzip": lambda size: gzip.compress(bytes(size)),
+    "gzip of many members": lambda size: gzip.compress(bytes(size // 8)) * 8,
+    "zstd": lambda size: zst(bytes(size)),
+    "zstd of many frames": lambda size: zst(bytes(size // 8)) * 8,
+    "zstd without a size": lambda size: zstandard.ZstdCompressor(write_content_size=False).compress(bytes(size)),
+}
+
+
+@pytest.mark.parametrize("packing", BOMBS)
+def test_an_archive_that_swells_out_of_proportion_is_refused_early(
+    packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooling, "FREE_BYTES", 1 << 20)
+    with pytest.raises(InputError, match=r"The archive here gives .* over the limit of 200 .*ELYSIACTL_MAX_EXPANSION"):
+        spooled(BOMBS[packing](1 << 28), tmp_path)
+    assert (tmp_path / "spool").stat().st_size < 1 << 26
+
+
+@pytest.mark.parametrize("packing", BOMBS)
+def test_what_swells_little_or_to_little_is_read(packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spooling, "FREE_BYTES", 1 << 20)
+    assert spooled(BOMBS[packing](1 << 20), tmp_path)[0].size_bytes == 1 << 20
+    data = b"".join(b"src/module_%d.py\n" % n for n in range(500_000))
+    assert spooled(gzip.compress(data), tmp_path)[0].size_bytes == len(data)
+
+
+def test_the_proportion_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spooling, "FREE_BYTES", 1 << 10)
+    packed = gzip.compress(bytes(1 << 22))
+    found = spool(io.BytesIO(packed), tmp_path / "s", source="here", null_separated=False, max_expansion=1100)
+    assert found.size_bytes == 1 << 22
+    with pytest.raises(InputError, match="over the limit of 10 for each"):
+        spool(io.BytesIO(packed), tmp_path / "s", source="here", null_separated=False, max_expansion=10)
+
+
+def test_the_default_proportion_is_the_settings() -> None:
+    assert Settings().max_expansion == spooling.MAX_EXPANSION
