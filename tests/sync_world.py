@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.checkpoint.records import RunRecord
@@ -129,6 +129,8 @@ class World:
     ``settings`` are fields of ``Settings``. ``store`` None opens LanceDB below the state folder.
     """
 
+    collection = COLLECTION
+
     weaviate = ""
     """The store URL of the server that holds the collection, reached directly; '' where it is no Weaviate."""
 
@@ -142,7 +144,7 @@ class World:
         self._engines: list[Engine] = []
         self.engine = self.open_engine(**settings)
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -176,7 +178,7 @@ class World:
 
     def request(self, changeset: Path | None, **options: Any) -> SyncRequest:
         """What a start asks for, with the root and collection of this world."""
-        fields: dict[str, Any] = {"collection": COLLECTION, "roots": (self.root,), **options}
+        fields: dict[str, Any] = {"collection": self.collection, "roots": (self.root,), **options}
         return SyncRequest(changeset=changeset, **fields)
 
     def begin(self, *lines: Line, engine: Engine | None = None, **options: Any) -> ChangesetManifest:
@@ -229,12 +231,12 @@ class World:
         """Why each failed line of a run failed."""
         return dict(self.query("SELECT line_number, error_message FROM failed_lines WHERE run_id = ?", run.run_id))
 
-    def held(self, collection: str = COLLECTION) -> dict[str, str]:
+    def held(self) -> dict[str, str]:
         """SHA-256 in hex of every document in the store, by ``repository/path``; its chunks are looked at."""
         store = self.engine.store()
         hashes: dict[str, str] = {}
         chunks: dict[str, list[int]] = {}
-        for each in store.scan(collection):
+        for each in store.scan(self.collection):
             name = f"{each.repository}/{each.relative_path}"
             assert hashes.setdefault(name, each.content_hash) == each.content_hash, f"chunks of two versions: {name}"
             assert each.has_vector

@@ -18,6 +18,8 @@ class MortalServer:
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: list[Future[None]] = []
         self.url = self._server.url
+        self.address = f"http://127.0.0.1:{self._server.http_port}"
+        """As messages name it."""
         self.http_port = self._server.http_port
         self.grpc_port = self._server.grpc_port
 

@@ -19,15 +19,19 @@ IMPATIENT = {"store_connect_timeout_s": 5.0, "store_query_timeout_s": 10.0, "sto
 
 
 class WeaviateWorld(World):
-    """A ``World`` on the server of the store URL ``server``, whose collection ``Demo`` is dropped first.
+    """A ``World`` on the server of the store URL ``server``, whose collection of that name is dropped first.
 
-    ``through`` is the URL that the engine uses, where a proxy stands between; the truth is read from ``server``.
+    ``through`` is the URL that the engine uses, where a proxy stands between; the truth is read from ``server``. The
+    model of ``crash.oracle`` knows the collection ``Demo`` alone.
     """
 
-    def __init__(self, base: Path, server: str, *, through: str = "", **settings: Any) -> None:
+    def __init__(
+        self, base: Path, server: str, *, collection: str = COLLECTION, through: str = "", **settings: Any
+    ) -> None:
         self.weaviate = server
+        self.collection = collection
         self._settings: dict[str, Any] = {"store": through or server, **IMPATIENT, **settings}
-        drop_collection(server, COLLECTION)
+        drop_collection(server, collection)
         super().__init__(base)
 
     def open_engine(self, *, parts: dict[str, Any] | None = None, **settings: Any) -> Engine:
