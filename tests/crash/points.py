@@ -32,6 +32,12 @@ NEW_COLLECTION = ("collection-registered", "collection-created")
 REPAIR = ("repair-deleted", "repair-inserted")
 """Passed where the store does not hold what it acknowledged."""
 
+ADOPTION = ("adoption-fenced", "adoption-registered", "adoption-noted", "adoption-scanned", "adopted")
+"""Passed where a collection is taken over; killed before the last of them it must be taken over again."""
+
+REMOVING_UNSURE = ("documents-removed",)
+"""Passed where documents go of which the ledger is not sure how many chunks there are."""
+
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
 
