@@ -16,11 +16,13 @@ gets 1,000.
 ``CacheBackedEmbeddings`` keeps embeddings on disk over a kill, and makes a first sync 1.4 times as long.
 
 LlamaIndex. The nodes have ids of their own that stay, so that a second write overwrites the first (by default they are
-random), and a document's id is the UUID of its path, indexed as a whole (``vector_store.delete`` filters by it;
-LlamaIndex' own schema indexes its words: with paths as ids, deleting ``src/a.py`` deletes ``src/b/a.py`` too). The cache of transformations is off: it hashes all texts as one and keeps every vector a second time, as JSON.
-``arun`` writes by ``insert_many``: 3.9 s and 0.7 s; ``run`` 6.0 s and 1.6 s with dynamic batches, 3.8 s and 1.5 s with
-fixed ones of 500. One call remembers nothing until its end; a loop over slices does, with the docstore persisted after
-each, and a last call over all for what is to be deleted: 3.5 s and 1.0 s with slices of 500.
+random), and a document's id is the UUID of its path, indexed as a whole. ``vector_store.delete`` filters by it, and
+LlamaIndex' own schema indexes its words: with paths as ids, deleting ``src/a.py`` deleted ``src/b/a.py`` too, and even
+``src/b.py``, since ``a`` is a stop word. The cache of transformations is off: it hashes all texts as one and keeps
+every vector a second time, as JSON. ``arun`` writes by ``insert_many``: 3.9 s and 0.7 s; ``run`` 6.0 s and 1.6 s with
+dynamic batches, 3.8 s and 1.5 s with fixed ones of 500. One call remembers nothing until its end; a loop over slices
+does, with the docstore persisted after each, and a last call over all for what is to be deleted: 3.5 s and 1.0 s with
+slices of 500.
 """
 
 from dataclasses import dataclass, field
