@@ -17,4 +17,8 @@ def open_store(url: str, settings: Settings | None = None) -> VectorStore:
         from elysia_dagster.stores.lancedb import LanceDBStore
 
         return LanceDBStore(rest, most_objects=settings.request_objects, most_bytes=settings.request_bytes)
+    if scheme == "weaviate":
+        from elysia_dagster.stores.weaviate import WeaviateStore
+
+        return WeaviateStore(url, settings)
     raise UsageError(f"Store {url!r} is not known.", next_step="Use lancedb:<folder> or weaviate:http://host:port.")

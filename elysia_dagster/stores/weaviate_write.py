@@ -1,0 +1,169 @@
+"""Writes on Weaviate: one ``insert_many`` for each request, every object's answer, and what follows a lost answer."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from weaviate.classes.config import ConsistencyLevel
+from weaviate.classes.query import Filter
+from weaviate.collections import Collection
+from weaviate.collections.classes.filters import _Filters
+
+from elysia_dagster.errors import StoreUnavailable
+from elysia_dagster.models import StoreObject
+from elysia_dagster.stores.weaviate_connection import WeaviateConnection
+from elysia_dagster.stores.weaviate_errors import ObjectsNotTaken, is_refused_content, is_too_large, messages_of
+from elysia_dagster.stores.weaviate_messages import Verdict, classify_object_message
+from elysia_dagster.stores.weaviate_objects import distinct, has_vector, to_data_object
+
+IDS_PER_REQUEST = 1000
+"""Ids in one filter of a delete or a look-up."""
+
+Reasons = dict[str, str]
+"""Why objects were rejected, by id."""
+
+_Key = TypeVar("_Key", str, int)
+
+
+class WeaviateWriter:
+    """Inserts and deletes in one collection.
+
+    Raises ``StoreUnavailable`` where the server does not do its work until ``until``, a time of ``time.monotonic``.
+    """
+
+    def __init__(
+        self,
+        connection: WeaviateConnection,
+        collection: str,
+        *,
+        vector_name: str | None,
+        consistency: ConsistencyLevel,
+        until: float,
+    ) -> None:
+        self._connection = connection
+        self._name = collection
+        self._vector_name = vector_name
+        self._consistency = consistency
+        self._until = until
+
+    def insert(self, objects: Sequence[StoreObject]) -> Reasons:
+        """Writes one request's objects; halves it where it is too large or refused as a whole for its content."""
+        self._check_time()
+        try:
+            return self._connection.call(
+                lambda: self._insert_once(objects),
+                again=lambda: self._insert_again(objects),
+                collection=self._name,
+                deadline=self._until,
+            )
+        except Exception as error:
+            if not (is_too_large(error) or is_refused_content(error)):
+                raise
+            if len(objects) == 1:
+                return {objects[0].id: " ".join(str(error).split())[:300]}
+        middle = len(objects) // 2
+        return self.insert(objects[:middle]) | self.insert(objects[middle:])
+
+    def delete(self, where: str, values: Sequence[str]) -> None:
+        """Removes the objects whose id (``where`` ``id``), or property, is one of ``values``, however many.
+
+        The server removes at most ``QUERY_MAXIMUM_RESULTS`` (by default 10,000) at a call and does not say that it
+        stopped there, so it is called until nothing matches.
+        """
+        for first in range(0, len(values), IDS_PER_REQUEST):
+            some = list(values[first : first + IDS_PER_REQUEST])
+            chosen = Filter.by_id() if where == "id" else Filter.by_property(where)
+            while True:
+                self._check_time()
+                matches = self._connection.call(
+                    lambda: self._delete_once(chosen.contains_any(some)),  # noqa: B023  called within this turn
+                    collection=self._name,
+                    deadline=self._until,
+                )
+                if not matches or (where == "id" and matches == len(some)):
+                    break
+
+    def _delete_once(self, chosen: _Filters) -> int:
+        """Objects that matched. A removal that failed is never the object's own fault."""
+        done = self._handle().data.delete_many(where=chosen, verbose=True)
+        if done.failed:
+            told = next((each.error for each in done.objects or () if each.error), "no reason given")
+            if classify_object_message(told) is Verdict.REJECTED:
+                raise self._outage(f"{done.failed} of {done.matches} objects were not removed: {told}")
+            raise ObjectsNotTaken(told)
+        return int(done.matches)
+
+    def _insert_once(self, objects: Sequence[StoreObject]) -> Reasons:
+        handle = self._handle()
+        made = [to_data_object(each, self._vector_name) for each in objects]
+        try:
+            answer = handle.data.insert_many(made)
+        except Exception as error:
+            messages = messages_of(error)
+            if not messages:
+                raise
+            return self._all_rejected(objects, messages)
+        return _judged({objects[place].id: each.message for place, each in answer.errors.items()})
+
+    def _all_rejected(self, objects: Sequence[StoreObject], messages: list[str]) -> Reasons:
+        """The client keeps each object's own message to itself when all failed: smaller requests bring them out."""
+        _judged(dict(enumerate(messages)))
+        if len(objects) == 1 or len(messages) == 1:
+            return {each.id: messages[0] for each in objects}
+        middle = len(objects) // 2
+        return self._insert_once(objects[:middle]) | self._insert_once(objects[middle:])
+
+    def _insert_again(self, objects: Sequence[StoreObject]) -> Reasons:
+        """After a failure nothing is known: what is there as it should be is left, what lacks its vector is removed.
+
+        An identical insert does not give a vector to an object that lacks it.
+        """
+        found = self._there([each.id for each in objects])
+        missing = [each for each in objects if found.get(each.id) != (each.write_hash, True)]
+        bare = [each.id for each in missing if found.get(each.id) == (each.write_hash, False)]
+        if bare:
+            self._delete_once(Filter.by_id().contains_any(bare))
+        return self._insert_once(missing) if missing else {}
+
+    def _there(self, ids: Sequence[str]) -> dict[str, tuple[str, bool]]:
+        rows: dict[str, tuple[str, bool]] = {}
+        wanted = distinct(ids)
+        for first in range(0, len(wanted), IDS_PER_REQUEST):
+            some = wanted[first : first + IDS_PER_REQUEST]
+            answer = self._handle().query.fetch_objects(
+                filters=Filter.by_id().contains_any(some),
+                limit=len(some),
+                return_properties=["write_hash"],
+                include_vector=True,
+            )
+            for each in answer.objects:
+                rows[str(each.uuid)] = (
+                    str(each.properties.get("write_hash") or ""),
+                    has_vector(each, self._vector_name),
+                )
+        return rows
+
+    def _handle(self) -> Collection[Any, Any]:
+        return self._connection.collection(self._name).with_consistency_level(self._consistency)
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._until:
+            raise self._outage("it takes too long")
+
+    def _outage(self, detail: str) -> StoreUnavailable:
+        server = self._connection.address.url
+        return StoreUnavailable(
+            f"The server {server} cannot write to collection {self._name} now: {detail}.",
+            next_step="See that its nodes are up and its shards writable, then run the same command again: nothing was "
+            "charged to a line.",
+            store=server,
+            collection=self._name,
+        )
+
+
+def _judged(reasons: dict[_Key, str]) -> dict[_Key, str]:
+    """The reasons, unless one of them is no rejection. Raises ``ObjectsNotTaken``."""
+    for message in reasons.values():
+        if classify_object_message(message) is not Verdict.REJECTED:
+            raise ObjectsNotTaken(message)
+    return reasons
