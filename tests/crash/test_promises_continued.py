@@ -160,6 +160,7 @@ def test_promise_12_no_secret_leaks(
     said: list[str] = []
     engine = world.open_engine(
         openai_api_key=key,
+        weaviate_api_key=key,
         openai_base_url="http://127.0.0.1:9/v1",
         embedder="openai:model@8",
         parts={"say": said.append},

@@ -61,10 +61,15 @@ def test_from_the_shell_of_dagster_with_all_that_a_person_reads(world: "World", 
     )
     config = tmp_path / "run.yaml"
     config.write_text(json.dumps(world.run_config()))
-    secret = "sk-very-secret"
+    secret = "sk-very-secret"  # of every server that a key may be set for
     finished = subprocess.run(
         [*DAGSTER, "job", "execute", "-m", "elysia_dagster.definitions", "-j", "sync_changeset", "-c", config],
-        env={**world.environment, "ELYSIACTL_OPENAI_API_KEY": secret},
+        env={
+            **world.environment,
+            "ELYSIACTL_OPENAI_API_KEY": secret,
+            "ELYSIACTL_WEAVIATE_API_KEY": secret,
+            "WCD_API_KEY": secret,
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -75,6 +80,8 @@ def test_from_the_shell_of_dagster_with_all_that_a_person_reads(world: "World", 
     assert world.rows("SELECT status, success_count, lease_owner FROM sync_runs") == [("completed", LINES + 1, None)]
     with DagsterInstance.get() as instance:
         (run,) = instance.get_runs()
+        assert secret not in json.dumps(run.run_config)
+        assert not [entry for entry in instance.all_logs(run.run_id) if secret in str(entry)]
         recorded = world.rows("SELECT dagster_run_id, step_key, run_id FROM dagster_steps ORDER BY recorded_at")
         steps = ["read_changeset", "plan_batches", "embed_batches", "upsert_batches"]
         steps += ["cleanup_checkpoints", "finalize_run"]
@@ -203,3 +210,17 @@ def test_the_store_can_be_named_for_one_run(world: "World") -> None:
     assert execute(world, config)[0]
     assert world.rows("SELECT store FROM sync_runs") == [(url,)]
     assert world.held() == {}
+
+
+def test_a_collection_that_is_there_is_taken_over_where_the_config_says_so(world: "World") -> None:
+    assert execute(world)[0]
+    for each in world.state.iterdir():
+        if each.name.startswith("sync_checkpoints.db"):
+            each.unlink()
+    succeeded, _, said = execute(world)
+    assert not succeeded
+    assert "--adopt" in said
+    assert execute(world, world.run_config(adopt=True))[0]
+    assert world.held() == world.truth()
+    states = dict(world.rows("SELECT state, COUNT(*) FROM documents GROUP BY state"))
+    assert states == {"present": len(world.documents), "absent": 1}

@@ -32,7 +32,7 @@ def planned(line: int) -> PlannedChange:
     )
 
 
-def batch_of(lines: int) -> EmbeddedBatch:
+def batch_of(lines: int, dimensions: int = DIMENSIONS) -> EmbeddedBatch:
     """Every third line fails, the others have two chunks each."""
     generator = np.random.default_rng(7)
     changes, texts = [], []
@@ -56,7 +56,7 @@ def batch_of(lines: int) -> EmbeddedBatch:
                 rows=(first, first + 2),
             )
         )
-    vectors = generator.standard_normal((len(texts), DIMENSIONS), dtype=np.float32)
+    vectors = generator.standard_normal((len(texts), dimensions), dtype=np.float32)
     hashes = tuple(write_hash(text, vector, MODEL, CHUNKER) for text, vector in zip(texts, vectors, strict=True))
     return EmbeddedBatch(number=4, changes=tuple(changes), vectors=vectors, write_hashes=hashes, embedded=len(texts))
 
@@ -80,6 +80,16 @@ def test_what_is_saved_is_loaded(saved: Path) -> None:
     assert (found.number, found.changes, found.write_hashes) == (4, wanted.changes, wanted.write_hashes)
     assert np.array_equal(found.vectors, wanted.vectors)
     assert found.embedded == 0
+
+
+def test_a_batch_without_vectors_is_saved_and_loaded(tmp_path: Path) -> None:
+    """The store makes them."""
+    path, wanted = batch_path(tmp_path, 4), batch_of(7, dimensions=0)
+    save_batch(path, wanted, model_id=MODEL, chunker=CHUNKER)
+    found = loaded(path)
+    assert found is not None
+    assert (found.changes, found.write_hashes) == (wanted.changes, wanted.write_hashes)
+    assert (found.vectors.shape, found.vectors.dtype) == ((len(wanted.write_hashes), 0), np.float32)
 
 
 def test_other_lines_another_model_and_another_chunker_find_nothing(saved: Path) -> None:

@@ -42,6 +42,13 @@ def mark_suspect(checkpoint: Checkpoint) -> None:
             id="unsettled documents",
         ),
         pytest.param(
+            lambda checkpoint: suspects.unsettled_documents(
+                checkpoint.database, checkpoint.collection, comparable=True
+            ),
+            "idx_documents_unsettled",
+            id="suspects that can be compared",
+        ),
+        pytest.param(
             lambda checkpoint: suspects.count_unsettled(checkpoint.database, checkpoint.collection, REPOSITORY),
             "idx_documents_unsettled",
             id="unsettled documents of a repository",
