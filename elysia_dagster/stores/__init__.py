@@ -1,5 +1,7 @@
 """Vector stores, opened by their URL."""
 
+import warnings
+
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import Settings
 from elysia_dagster.stores.base import VectorStore
@@ -18,7 +20,9 @@ def open_store(url: str, settings: Settings | None = None) -> VectorStore:
 
         return LanceDBStore(rest, most_objects=settings.request_objects, most_bytes=settings.request_bytes)
     if scheme == "weaviate":
-        from elysia_dagster.stores.weaviate import WeaviateStore
+        with warnings.catch_warnings():  # what the client's own imports tell programmers is none of the user's business
+            warnings.simplefilter("ignore")
+            from elysia_dagster.stores.weaviate import WeaviateStore
 
         return WeaviateStore(url, settings)
     raise UsageError(f"Store {url!r} is not known.", next_step="Use lancedb:<folder> or weaviate:http://host:port.")

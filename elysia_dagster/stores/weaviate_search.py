@@ -18,7 +18,7 @@ def search_collection(
 ) -> list[SearchHit]:
     """The best objects, best first.
 
-    Scores: vector 1 - cosine distance; text BM25 of ``content``; hybrid the sum of both, each scaled to 0…1. Where the
+    Scores: vector 1 - cosine distance; text BM25 of ``content``; hybrid the sum of 1 / (60 + rank). Where the
     store makes the vectors itself it gets the text. Raises ``UsageError`` for a missing or wrong vector.
     """
     if query.limit <= 0 or (query.repository is not None and not encodable(query.repository)):
@@ -43,7 +43,7 @@ def search_collection(
             query.text,
             query_properties=["content"],
             vector=None if query.vector is None else query.vector.tolist(),
-            fusion_type=HybridFusion.RELATIVE_SCORE,
+            fusion_type=HybridFusion.RANKED,
             alpha=0.5,
             return_metadata=MetadataQuery(score=True),
             **target,

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pytest
+from crash.held import drop_collection
 
 from elysia_dagster.models import StoreObject, document_id, object_id
 from elysia_dagster.stores import open_store
@@ -16,7 +17,7 @@ from elysia_dagster.stores.base import VectorStore
 DIMENSIONS = 8
 COLLECTION = "Contract"
 
-STORES = [pytest.param("lancedb", id="lancedb")]
+STORES = ["lancedb", pytest.param("weaviate", marks=pytest.mark.weaviate)]
 
 
 class MakeObject(Protocol):
@@ -26,9 +27,25 @@ class MakeObject(Protocol):
 
 
 @pytest.fixture(params=STORES)
-def open_again(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], VectorStore]]:
-    """Opens the one empty store of this test; each call is another client of it."""
-    address = {"lancedb": f"lancedb:{tmp_path / 'vectors'}"}[request.param]
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of the store: a folder of the test's own, or the server that all tests share."""
+    if request.param == "weaviate":
+        return str(request.getfixturevalue("weaviate_url"))
+    return f"lancedb:{tmp_path / 'vectors'}"
+
+
+@pytest.fixture
+def collection(address: str) -> Iterator[str]:
+    """The name of the collection that ``store`` has; no other test has it."""
+    name = f"{COLLECTION}_{uuid.uuid4().hex[:12]}"
+    yield name
+    if address.startswith("weaviate:"):
+        drop_collection(address, name)
+
+
+@pytest.fixture
+def open_again(address: str, collection: str) -> Iterator[Callable[[], VectorStore]]:
+    """Opens the one store of this test; each call is another client of it."""
     opened: list[VectorStore] = []
 
     def open_client() -> VectorStore:
@@ -47,16 +64,10 @@ def empty_store(open_again: Callable[[], VectorStore]) -> VectorStore:
 
 
 @pytest.fixture
-def store(empty_store: VectorStore) -> VectorStore:
-    """A store with the empty collection ``COLLECTION`` of vectors of shape ``(DIMENSIONS,)``."""
-    empty_store.ensure_collection(COLLECTION, incarnation="one", model_id="hash-1", dimensions=DIMENSIONS)
+def store(empty_store: VectorStore, collection: str) -> VectorStore:
+    """A store with the empty collection of vectors of shape ``(DIMENSIONS,)``."""
+    empty_store.ensure_collection(collection, incarnation="one", model_id="hash-1", dimensions=DIMENSIONS)
     return empty_store
-
-
-@pytest.fixture
-def collection() -> str:
-    """The name of the collection that ``store`` has."""
-    return COLLECTION
 
 
 @pytest.fixture
@@ -109,13 +120,6 @@ def _is_text(value: str) -> bool:
 
 
 @pytest.fixture
-def drop(open_again: Callable[[], VectorStore]) -> Callable[[str], None]:
+def drop(address: str) -> Callable[[str], None]:
     """Drops a collection as somebody else would: by the store's own client."""
-    url = open_again().url
-
-    def drop_collection(name: str) -> None:
-        import lancedb
-
-        lancedb.connect(url.removeprefix("lancedb:")).drop_table(name)
-
-    return drop_collection
+    return lambda name: drop_collection(address, name)
