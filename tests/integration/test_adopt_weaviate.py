@@ -1,0 +1,62 @@
+"""A collection on a Weaviate server that an earlier state made: taken over, and then kept true by the new one."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crash.scenario import text_of
+from sync_world import World
+
+from elysia_dagster.errors import CollectionMismatch
+from elysia_dagster.models import RunStatus
+
+
+def line(path: str, text: str) -> dict[str, Any]:
+    return {"repo": "repo", "op": "modify", "path": path, "content": text}
+
+
+def delete(path: str) -> dict[str, Any]:
+    return {"repo": "repo", "op": "delete", "path": path}
+
+
+LINES = (line("big.py", text_of("big", 5)), line("small.py", text_of("small")), line("gone.py", text_of("gone", 3)))
+
+
+@pytest.fixture
+def worlds(tmp_path: Path) -> Iterator[tuple[World, World]]:
+    """Two states on this machine."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    with World(tmp_path / "first") as first, World(tmp_path / "second") as second:
+        yield first, second
+
+
+def test_it_is_taken_over_from_its_first_owner(worlds: tuple[World, World], weaviate_url: str) -> None:
+    first, second = worlds
+    where = {"store": weaviate_url, "collection": f"Adopted{uuid.uuid4().hex[:12]}"}
+    store = second.engine.store(weaviate_url)
+
+    def held() -> dict[str, list[int]]:
+        chunks: dict[str, list[int]] = {}
+        for each in store.scan(where["collection"]):
+            chunks.setdefault(each.relative_path, []).append(each.chunk_index)
+        return {path: sorted(indexes) for path, indexes in chunks.items()}
+
+    first.sync(*LINES, **where)
+    with pytest.raises(CollectionMismatch, match="--adopt"):
+        second.sync(line("new.py", "x = 1\n"), **where)
+    assert second.sync(line("new.py", "x = 1\n"), adopt=True, **where).status is RunStatus.COMPLETED
+    assert second.query("SELECT path, state, chunks FROM documents ORDER BY path") == [
+        ("big.py", "suspect", 5),
+        ("gone.py", "suspect", 3),
+        ("new.py", "present", 1),
+        ("small.py", "suspect", 1),
+    ]
+    with pytest.raises(CollectionMismatch, match="dropped or made anew"):
+        first.sync(line("late.py", "y = 1\n"), **where)
+    second.sync(line("big.py", text_of("big", 2)), delete("gone.py"), delete("never.py"), **where)
+    assert held() == {"big.py": [0, 1], "new.py": [0], "small.py": [0]}
+    first.sync(delete("small.py"), adopt=True, **where)
+    assert held() == {"big.py": [0, 1], "new.py": [0]}
