@@ -19,16 +19,19 @@ class RemovedFolders:
     """The removed folders of some repositories, as they stand under the claim of whoever asks."""
 
     def __init__(self, rows: Iterable[tuple[str, str, int, int]]) -> None:
-        self._by_repository: dict[str, list[tuple[str, tuple[int, int]]]] = {}
+        self._by_repository: dict[str, dict[str, tuple[int, int]]] = {}
         for repository, path, sequence, line in rows:
-            self._by_repository.setdefault(repository, []).append((f"{path}/", (sequence, line)))
+            folders = self._by_repository.setdefault(repository, {})
+            folders[path] = max(folders.get(path, (0, 0)), (sequence, line))
 
-    def supersede(self, repository: str, path: str, version: tuple[int, int]) -> bool:
-        """Whether a newer change than ``version`` removed a folder above the document."""
+    def newest_above(self, repository: str, path: str) -> tuple[int, int]:
+        """The version of the newest change that removed a folder above the document; (0, 0) where none did."""
+        newest = (0, 0)
         folders = self._by_repository.get(repository)
-        if folders is None:
-            return False
-        return any(removed > version and path.startswith(prefix) for prefix, removed in folders)
+        while folders and path:
+            path = path.rpartition("/")[0]
+            newest = max(newest, folders.get(path, newest))
+        return newest
 
 
 def load_removed_folders(database: Database, collection_id: int, repositories: Sequence[str]) -> RemovedFolders:

@@ -13,7 +13,9 @@ from pathlib import Path
 from elysia_dagster.errors import LineError, ResourceExhausted
 from elysia_dagster.sync.openbeneath import leads_inside, open_beneath
 
-MAX_PATH_BYTES = 4_096
+MAX_PATH_BYTES = 2_048
+"""With a repository's name, what one row of a PostgreSQL index takes (2,704 bytes); Linux itself takes 4,096."""
+
 MAX_REPOSITORY_BYTES = 255
 _REMEMBERED_PARENTS = 2_048
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
@@ -41,7 +43,7 @@ class FileContent:
 def check_relative_path(path: str) -> str:
     """A path inside a repository in canonical form (``./a//b`` gives ``a/b``).
 
-    Raises ``LineError`` (permanent) for a path that is empty, absolute, over 4,096 bytes, not encodable as UTF-8, or
+    Raises ``LineError`` (permanent) for a path that is empty, absolute, over 2,048 bytes, not encodable as UTF-8, or
     that holds a ``..`` component or a NUL.
     """
     # The ordinary path costs five substring tests; everything else is looked at component by component.
@@ -84,11 +86,12 @@ def check_repository_name(name: str) -> str:
     """The repository's name, which may hold a ``/`` (``group/name``).
 
     Raises ``LineError`` (permanent) for a name that is empty, absolute, over 255 bytes, not encodable as UTF-8, or that
-    holds an empty, ``.`` or ``..`` component, a NUL or a backslash (a separator elsewhere).
+    holds an empty, ``.``, ``..`` or ``.git`` component (what lies in there may be a credential), a NUL or a backslash
+    (a separator elsewhere).
     """
     if len(_encoded(name, "repository name")) > MAX_REPOSITORY_BYTES:
         raise LineError(f"The repository name {name[:80]!r}… is longer than 255 bytes.", permanent=True)
-    if "\0" in name or "\\" in name or not {"", ".", ".."}.isdisjoint(name.split("/")):
+    if "\0" in name or "\\" in name or not {"", ".", "..", ".git"}.isdisjoint(name.split("/")):
         raise LineError(f"The repository name {name!r} is not a folder's name beneath a root.", permanent=True)
     return name
 

@@ -174,7 +174,12 @@ def _refuse_link(folder: ConfinedFolder, path: str) -> None:
 def _read_reference(
     reference: str, folder: ConfinedFolder | None, roots: Sequence[Path], max_bytes: int
 ) -> FileContent:
-    """The file that ``content_ref`` names: absolute inside a root, or relative to the repository's folder or a root."""
+    """The file that ``content_ref`` names: absolute inside a root, or relative to the repository's folder or a root.
+
+    Nothing in a ``.git``: a document is not indexed from there, and git keeps credentials in its configuration.
+    """
+    if ".git" in reference.split("/"):
+        raise LineError(f"The content_ref {reference!r:.200} lies in a .git, of which nothing is read.", permanent=True)
     if reference.startswith("/"):
         for root in roots:
             for base in (root, root.resolve()):

@@ -42,7 +42,8 @@ _SIGNATURES = (
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     b"BZh91AY&SY",
 )
-_NON_ASCII_LINE = re.compile(rb"[^\n]{0,2000}[\x80-\xff][^\n]{0,2000}\n?")
+_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_AROUND_BYTES = 2_000  # of a line, before and after what is not ASCII
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
 # Euro, ellipsis, quotes, bullet, dashes, trade mark, then no-break space and letters: what western texts really hold.
 _WESTERN = frozenset((0x80, 0x85, 0x91, 0x92, 0x93, 0x94, 0x95, 0x96, 0x97, 0x99, *range(0xA0, 0x100)))
@@ -121,12 +122,14 @@ def _decode_unknown(data: bytes) -> str:
 
 def _guess(data: bytes) -> str:
     """What charset-normalizer says of the lines that are not ASCII, at most 64 KiB of them; ``""`` if it cannot."""
-    sample, size = [], 0
-    for match in _NON_ASCII_LINE.finditer(data):
-        sample.append(match.group())
-        size += len(sample[-1])
-        if size >= _SAMPLE_BYTES:
-            break
+    sample: list[bytes] = []
+    size = end = 0
+    while size < _SAMPLE_BYTES and (found := _NOT_ASCII.search(data, end)):
+        first, place = max(end, found.start() - _AROUND_BYTES), found.start()
+        start = data.rfind(b"\n", first, place) + 1 or first
+        end = data.find(b"\n", place, place + _AROUND_BYTES) + 1 or min(place + _AROUND_BYTES, len(data))
+        sample.append(data[start:end])
+        size += end - start
     best = from_bytes(b"".join(sample), cp_exclusion=_NEVER_GUESSED, preemptive_behaviour=False).best()
     return "" if best is None else best.encoding
 

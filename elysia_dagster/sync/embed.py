@@ -126,11 +126,19 @@ class BatchMaker:
         now = {id(each.planned): each for each in self.prepare(failures) if each.action is Action.SUPERSEDED}
         for change in batch.changes:
             planned = change.planned
-            if self._removed.supersede(planned.repository, planned.path, self._version(planned)):
+            if self._is_below_removed(planned):
                 now[id(planned)] = _superseded(planned)
         if not now:
             return batch
         return replace(batch, changes=tuple(now.get(id(each.planned), each) for each in batch.changes))
+
+    def _is_below_removed(self, change: PlannedChange) -> bool:
+        """Whether a newer change has removed a folder above the document, and the document with it.
+
+        A later line of this run does not ask again for what an earlier one removes: that removal is still to be made.
+        """
+        newest, own = self._removed.newest_above(change.repository, change.path), self._version(change)
+        return newest > own and not (newest[0] == own[0] and change.kind in REMOVALS)
 
     def _version(self, change: PlannedChange) -> tuple[int, int]:
         return (self._work.lease.sequence, change.line)
@@ -149,7 +157,7 @@ class BatchMaker:
     def _prepare(self, change: PlannedChange, row: DocumentRow | None, read: Read) -> PreparedChange:
         version = self._version(change)
         is_overtaken = row is not None and row.version > version
-        if is_overtaken or self._removed.supersede(change.repository, change.path, version):
+        if is_overtaken or self._is_below_removed(change):
             return _superseded(change)
         if change.kind in REMOVALS:
             return PreparedChange(planned=change, action=Action.REMOVE, outcome=Outcome.DELETED)

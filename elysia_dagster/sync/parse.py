@@ -1,6 +1,7 @@
 """What a line of a changeset says: a change, a changeset record, nothing, or something that cannot be read."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,6 +11,11 @@ import orjson
 
 from elysia_dagster.errors import LineError
 from elysia_dagster.sync.gitquote import split_rename, unquote
+
+MAX_CHANGESET_BYTES = 65_536
+"""Bytes of a line with a ``new_changeset`` record: each repository's last one is kept as it is."""
+
+_MAX_CHANGESET_DEPTH = 64
 
 
 class Op(IntEnum):
@@ -59,6 +65,13 @@ def parse_record(raw: bytes) -> ParsedLine | ChangesetRecord:
         changeset = record["new_changeset"]
         if not isinstance(changeset, dict):
             raise LineError("`new_changeset` is not an object.", permanent=True)
+        if len(raw) > MAX_CHANGESET_BYTES:
+            raise LineError(
+                f"The line with `new_changeset` has {len(raw):,} bytes; the limit is {MAX_CHANGESET_BYTES:,}.",
+                permanent=True,
+            )
+        if _is_deeper(changeset, _MAX_CHANGESET_DEPTH):
+            raise LineError(f"`new_changeset` is nested more than {_MAX_CHANGESET_DEPTH} deep.", permanent=True)
         for name in ("commit", "parent", "branch"):
             value = changeset.get(name)
             if not isinstance(value, str | None):
@@ -87,11 +100,19 @@ def _is_text(value: str) -> bool:
     return "\0" not in value and value == value.encode("utf-8", "replace").decode()
 
 
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists lie in one another more than ``levels`` deep: the standard library writes and reads
+    about a thousand, less what the callers take."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, list) and (levels == 0 or any(_is_deeper(each, levels - 1) for each in value))
+
+
 def _parse_leniently(raw: bytes, error: orjson.JSONDecodeError) -> dict[str, Any]:
     """The standard library reads one thing more, which real producers write: lone surrogates in a string."""
     if b"\\u" in raw:
         try:
-            record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+            record = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError):
             pass
         else:
@@ -102,6 +123,14 @@ def _parse_leniently(raw: bytes, error: orjson.JSONDecodeError) -> dict[str, Any
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(name)
+
+
+def _finite(digits: str) -> float:
+    """A number that JSON can hold again: ``1e999`` is read as infinite."""
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return number
 
 
 def parse_path(raw: bytes, *, literal: bool) -> ParsedLine:

@@ -13,12 +13,13 @@ from elysia_dagster.sync.confine import ConfinedFolder, check_relative_path, che
 from elysia_dagster.sync.content import check_types, self_contained, wrong_type
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.folders import expand_folder
-from elysia_dagster.sync.locate import Locator
+from elysia_dagster.sync.locate import OPEN_FOLDERS, Locator
 from elysia_dagster.sync.parse import ChangesetRecord, Op, ParsedLine, parse_path, parse_record
 from elysia_dagster.sync.planfile import FLAG_EXPANDED, FLAG_RECORD, DraftWriter
 from elysia_dagster.sync.spool import OversizedLine, iterate_lines
 from elysia_dagster.sync.unsent import UnsentWriter
 from elysia_dagster.sync.winners import ChangeIndex, ChangeKind
+from elysia_dagster.sync.written import WrittenPaths
 
 OP_NAMES = {
     ChangeKind.ADD: "add",
@@ -86,14 +87,12 @@ class _Scanner:
         self._locator = locator
         self._draft = draft
         self._unsent = unsent
-        self._documents_below = documents_below or (lambda _repository, _folder: [])
         self._null_separated = options.null_separated
         self._numbers: dict[str, int] = {}
         self._segments: dict[str, int] = {}
         self._known: dict[str, tuple[int, ConfinedFolder | None, int]] = {}
         self._append = draft.rows.append
-        self._written: dict[str, set[str]] = {}
-        self._remembers = documents_below is not None
+        self._written = WrittenPaths(documents_below) if documents_below else None
         self._place = (0, 0, 0)
 
     def run(self, only: frozenset[int] | None) -> None:
@@ -166,8 +165,8 @@ class _Scanner:
         self.scan.is_self_contained = False
         line, offset, length = self._place
         self._append((line, offset, length, repository, path, kind, flags, segment, size))
-        if self._remembers:
-            self._written.setdefault(self.scan.repositories[repository], set()).add(path)
+        if self._written:
+            self._written.add(self.scan.repositories[repository], path)
         return True
 
     def _path(self, raw: bytes) -> None:
@@ -204,6 +203,8 @@ class _Scanner:
             self.scan.repositories.append(repository)
         if name not in self._known:
             folder = self._locator.folder(repository)
+            if len(self._known) >= OPEN_FOLDERS:  # each holds its folder open
+                self._known.clear()
             self._known[name] = (self._numbers[repository], folder, self._segments.get(repository, 0))
         return repository
 
@@ -247,10 +248,9 @@ class _Scanner:
             return
         below = self._locator.relative(repository, path.rstrip("/") or "/")
         self.scan.removed_folders.append((repository, below, self._place[0]))
-        earlier = {each for each in self._written.get(repository, ()) if each.startswith(f"{below}/")}
         self._add(repository, below, ChangeKind.DELETE, flags)
-        for each in sorted(earlier.union(self._documents_below(repository, below))):
-            self._add(repository, each, ChangeKind.DELETE, flags | FLAG_EXPANDED)
+        for each in self._written.remove_folder(repository, below) if self._written else ():
+            self._append_change(repository, each, ChangeKind.DELETE, flags | FLAG_EXPANDED, 0)
 
     def _expand(self, repository: str, below: str, kind: ChangeKind, flags: int) -> None:
         folder = self._locator.folder(repository)
@@ -266,10 +266,13 @@ class _Scanner:
             self._add(repository, path, kind, flags | FLAG_EXPANDED, folder.kind_of(path)[1])
 
     def _add(self, repository: str, path: str, kind: ChangeKind, flags: int, size: int = 0) -> None:
+        self._append_change(repository, path, kind, flags, size)
+        if self._written:
+            self._written.add(repository, path)
+
+    def _append_change(self, repository: str, path: str, kind: ChangeKind, flags: int, size: int) -> None:
         segment = self._segments.get(repository, 0)
         self._append((*self._place, self._numbers[repository], path, kind, flags, segment, size))
-        if self._remembers:
-            self._written.setdefault(repository, set()).add(path)
         self._draft.flush_if_full()
 
 

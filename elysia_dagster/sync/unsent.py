@@ -17,6 +17,7 @@ from elysia_dagster.checkpoint import lines
 from elysia_dagster.checkpoint.records import CompletedLine, FailedLine
 from elysia_dagster.errors import LineError
 from elysia_dagster.models import ErrorKind, Outcome
+from elysia_dagster.sync.confine import MAX_PATH_BYTES, MAX_REPOSITORY_BYTES
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.files import sync_folder
 from elysia_dagster.sync.spool import OversizedLine
@@ -129,14 +130,24 @@ def _told_by(raw: bytes, default: str) -> tuple[str, str, str]:
     if isinstance(record, dict):
         told = [record.get("path"), record.get("op"), record.get("repo") or default]
         path, operation, repository = (each if isinstance(each, str) else "" for each in told)
-        return storable(path), storable(operation) or "modify", storable(repository)
+        return (
+            storable(path, MAX_PATH_BYTES),
+            storable(operation, MAX_REPOSITORY_BYTES) or "modify",
+            storable(repository, MAX_REPOSITORY_BYTES),
+        )
     text = raw[:512].decode("utf-8", "replace").strip()
-    return ("", "", "") if text.startswith("{") else (storable(text), "modify", default)
+    if text.startswith("{"):
+        return "", "", ""
+    return storable(text, MAX_PATH_BYTES), "modify", storable(default, MAX_REPOSITORY_BYTES)
 
 
-def storable(text: str) -> str:
-    """Text from a line or about it, as every database takes it: 4,096 characters, no NUL, no lone surrogate."""
-    return text[:4096].replace("\0", "\\0").encode("utf-8", "replace").decode()
+def storable(text: str, most_bytes: int = 16_384) -> str:
+    """Text from a line or about it, as every database takes it: 4,096 characters, no NUL, no lone surrogate.
+
+    ``most_bytes`` where the column is part of an index.
+    """
+    data = text[:4096].replace("\0", "\\0").encode("utf-8", "replace")
+    return data[:most_bytes].decode("utf-8", "ignore")
 
 
 def iterate_unsent(folder: Path) -> Iterator[dict[str, Any]]:

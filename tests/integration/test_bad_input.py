@@ -46,7 +46,7 @@ UNREADABLE: dict[str, tuple[Line, str]] = {
     "an escaped NUL in a record": (record(path="a\0b.py"), "contains a NUL"),
     "a lone surrogate in a path": (b'{"repo": "repo", "path": "a\\ud800.py"}', "not valid Unicode"),
     "a lone surrogate in a repository": (b'{"repo": "re\\udfffpo", "path": "a.py"}', "not valid Unicode"),
-    "a path over 4,096 bytes": (record(path="x" * 5000), "longer than 4,096 bytes"),
+    "a path over 2,048 bytes": (record(path="x" * 5000), "longer than 2,048 bytes"),
     "changeset a string": ({"repo": "repo", "new_changeset": "abc"}, "`new_changeset` is not an object"),
     "commit a number": ({"repo": "repo", "new_changeset": {"commit": 7}}, "`new_changeset.commit` is not a string"),
     "a NUL in a commit": ({"repo": "repo", "new_changeset": {"commit": "c\0"}}, "`new_changeset.commit` is not text"),

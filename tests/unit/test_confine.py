@@ -56,7 +56,7 @@ def refused(folder: ConfinedFolder, path: str, *, permanent: bool, max_bytes: in
         ("...", "..."),
         ("ü/日本.md", "ü/日本.md"),
         ("back\\slash", "back\\slash"),
-        ("x" * 4_096, "x" * 4_096),
+        ("x" * 2_048, "x" * 2_048),
     ],
 )
 def test_a_path_in_canonical_form(path: str, canonical: str) -> None:
@@ -80,9 +80,9 @@ def test_a_path_in_canonical_form(path: str, canonical: str) -> None:
         "./..",
         "a\0b",
         "\ud800",
-        "x" * 4_097,
-        "ü" * 2_049,
-        "./" * 2_049 + "x",
+        "x" * 2_049,
+        "ü" * 1_025,
+        "./" * 1_024 + "x",
     ],
 )
 def test_a_path_that_may_leave_is_refused_for_good(path: str) -> None:
@@ -125,6 +125,9 @@ def test_a_repository_name(name: str) -> None:
         "a\0",
         "..\\..",
         "a\\b",
+        ".git",
+        "web/.git",
+        ".git/modules",
         "\ud800",
         "x" * 256,
         "ü" * 128,

@@ -261,9 +261,9 @@ def test_git_that_hangs_on_a_fifo_fails_the_folder(tmp_path: Path, monkeypatch: 
 
 
 def test_a_deep_tree_needs_no_deep_stack(deep_path: Path) -> None:
-    deep = "/".join(["d"] * 1_500)
+    deep = "/".join(["d"] * 1_000)
     current = os.open(deep_path, os.O_RDONLY)
-    for _ in range(1_500):
+    for _ in range(1_000):
         os.mkdir("d", dir_fd=current)
         following = os.open("d", os.O_RDONLY, dir_fd=current)
         os.close(current)
