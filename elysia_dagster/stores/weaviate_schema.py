@@ -60,7 +60,7 @@ PROPERTIES = (
     _name("content_hash", "SHA-256 of the file's bytes, in hex"),
     _name("write_hash", "SHA-256 of chunk text, vector, model and chunker, in hex"),
     Property(
-        name="content", kind="text", about="Text of the chunk", tokenization="word", searchable=True, filterable=True
+        name="content", kind="text", about="Text of the chunk", tokenization="word", searchable=True, filterable=False
     ),
     _number("size_bytes", "Bytes of the whole file"),
     _number("line_count", "Lines of the whole file"),
@@ -71,7 +71,11 @@ PROPERTIES = (
     _number("end_line", "Last line of the chunk in its file"),
     _name("commit", "Commit of the repository that brought this version"),
 )
-"""Every object's properties. Text but ``content`` is one token (``field``): it is compared whole."""
+"""Every object's properties. Text but ``content`` is one token (``field``): it is compared whole.
+
+``content`` is searchable alone: a filter by it uses that index too (``inverted/searcher.go``, server 1.38), and a second
+one for filters halves the speed of inserts.
+"""
 
 FILTERED = ("repository", "document_id")
 """What this project's own filters rely on: compared whole, or the wrong objects are counted and removed."""
