@@ -22,7 +22,8 @@ def leftovers_of(collection: CollectionRecord, removals: Iterable[tuple[Prepared
     By id where the ledger is sure how many there are, by document where it is not. LanceDB has an index on ids alone
     (measured, lancedb 0.40; 200 documents of 5 chunks by their ids and by document: 10 and 6 ms at 20,000 rows, 13 and
     17 at 200,000, 27 and 66 at a million; a single one 3 and 4, 4 and 12, 6 and 43). With an index on ``document_id``
-    the two are alike (28 and 49, 3 and 4 at a million), but every write pays for its upkeep, twice that of the ids'.
+    the two are alike (28 and 49, 3 and 4 at a million), but every write pays for its upkeep, twice that of the ids'. To
+    Weaviate 1.38 it is one (20,000 objects: 0.4 to 0.5 s, and 0.2 to 0.6 s).
     """
     found = Leftovers()
     for change, verdict in removals:

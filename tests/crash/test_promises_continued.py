@@ -172,6 +172,25 @@ def test_promise_12_no_secret_leaks(
     assert not any(key.encode() in content for content in contents(world.state).values())
 
 
+def test_promise_12_no_key_of_a_server_leaks(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    key = "weaviate-secret-0123456789"
+    caplog.set_level(logging.DEBUG)
+    said: list[str] = []
+    engine = world.open_engine(
+        weaviate_api_key=key,
+        store="weaviate:http://127.0.0.1:9",
+        store_connect_timeout_s=0.5,
+        store_retry_s=0.1,
+        parts={"say": said.append},
+    )
+    with pytest.raises(StoreUnavailable) as error:
+        world.begin(inline(BIG, text_of("big")).raw, engine=engine)
+    texts = [str(error.value), repr(error.value.__reduce__()), repr(engine.settings), engine.store_url(), caplog.text]
+    assert not any(key in text for text in [*texts, *said])
+    assert not any(key.encode() in content for content in contents(world.state).values())
+    assert "127.0.0.1:9" in str(error.value)
+
+
 def test_promise_12_nothing_outside_the_roots_is_read(world: World) -> None:
     secret = world.base / "secret.py"
     secret.write_text(text_of("secret"))
