@@ -7,6 +7,7 @@ the row ``unchanged`` needs ``first_sync``.
 
 import argparse
 import json
+import os
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from pathlib import Path
 from benchmarks.peers.documents import make_documents
 from benchmarks.peers.orders import Server
 from benchmarks.peers.peers import SETTINGS, peers
-from benchmarks.peers.rows import ROWS, Amounts, Measured, measure
+from benchmarks.peers.rows import ROWS, Amounts, measure
 from tests import weaviate_server
 
 
@@ -33,13 +34,20 @@ def main() -> None:
     amounts = Amounts.quick() if options.quick else Amounts()
     with tempfile.TemporaryDirectory(prefix="peers-") as folder, _server(options.server, Path(folder)) as server:
         documents = make_documents(amounts.most, "peers")
-        for contender in peers(server, Path(folder), options.only):
-            if not options.json:
-                print(contender.name)
-            try:
-                for measured in measure(contender, documents, amounts, options.row):
-                    _show(contender.name, measured, as_json=options.json)
-            finally:
+        contenders = peers(server, Path(folder), options.only)
+        row = None
+        try:
+            for measured in measure(contenders, documents, amounts, options.row):
+                if options.json:
+                    print(json.dumps(asdict(measured), default=str), flush=True)
+                    continue
+                if measured.row != row:
+                    row = measured.row
+                    print(f"{row} (load {os.getloadavg()[0]:.1f})")
+                line = f"    {measured.contender}: {measured.text}"
+                print(textwrap.fill(line, 118, subsequent_indent=" " * 8), flush=True)
+        finally:
+            for contender in contenders:
                 contender.drop()
 
 
@@ -53,14 +61,6 @@ def _server(address: str | None, folder: Path) -> Iterator[Server]:
     else:
         with weaviate_server.running_server(folder / "server") as started:
             yield Server(host="127.0.0.1", http_port=started.http_port, grpc_port=started.grpc_port)
-
-
-def _show(name: str, measured: Measured, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"contender": name, **asdict(measured)}, default=str), flush=True)
-    else:
-        line = f"    {measured.row}: {measured.text}"
-        print(textwrap.fill(line, 118, subsequent_indent=" " * 8), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 KILL_WITHIN_S = 600.0
 
 
-class KillPoint(Enum):
+class KillPoint(StrEnum):
     """When half of the documents are there, by whose count."""
 
     EMBEDDED = "embedded"
@@ -107,6 +107,9 @@ class Contender(Protocol):
     def rejected(self, documents: list[SourceDocument]) -> Rejected:
         """The object of the document in the middle has a vector of another length in the first run."""
 
+    def drop(self) -> None:
+        """Drops all collections that this contender made."""
+
 
 @dataclass(kw_only=True)
 class ScriptContender:
@@ -175,7 +178,7 @@ class ScriptContender:
         return Rejected(documents=len(documents), first=result, then=then, again=again, after=after)
 
     def drop(self) -> None:
-        """Drops all collections that this contender made."""
+        """See ``Contender``."""
         with connect(self.server) as client:
             for name in client.collections.list_all(simple=True):
                 if name.startswith(self.collection):

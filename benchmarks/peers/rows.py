@@ -1,6 +1,6 @@
 """The rows that every contender is measured on, how large each is, and what is said of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.peers.contenders import Contender, Killed, KillPoint, Rejected, Synced
@@ -33,6 +33,7 @@ class Measured:
     """A row of one contender: as said, and as found."""
 
     row: str
+    contender: str
     text: str
     result: Synced | Killed | Rejected
 
@@ -42,9 +43,25 @@ ROWS = ("first_sync", "unchanged", "changed", "killed_embedded", "killed_stored"
 
 
 def measure(
-    contender: Contender, documents: list[SourceDocument], amounts: Amounts, only: list[str] | None = None
+    contenders: Sequence[Contender],
+    documents: list[SourceDocument],
+    amounts: Amounts,
+    only: list[str] | None = None,
 ) -> Iterator[Measured]:
-    """Every row of a contender, each as soon as it is known."""
+    """Every row of every contender, each as soon as it is known. They take turns row by row, so that what else the
+    machine does meets all alike; collections are dropped when a row needs them no more."""
+    for row in ROWS:
+        if only is None or row in only:
+            for contender in contenders:
+                result = _one(contender, row, documents, amounts)
+                yield Measured(row=row, contender=contender.name, text=describe(result), result=result)
+                if row != "first_sync":
+                    contender.drop()
+
+
+def _one(
+    contender: Contender, row: str, documents: list[SourceDocument], amounts: Amounts
+) -> Synced | Killed | Rejected:
     before = documents[: amounts.changed]
     rows: dict[str, Callable[[], Synced | Killed | Rejected]] = {
         "first_sync": lambda: contender.first_sync(documents[: amounts.first]),
@@ -54,10 +71,7 @@ def measure(
         "killed_stored": lambda: contender.killed(documents[: amounts.killed], KillPoint.STORED),
         "rejected": lambda: contender.rejected(documents[: amounts.rejected]),
     }
-    for row in ROWS:
-        if only is None or row in only:
-            result = rows[row]()
-            yield Measured(row=row, text=describe(result), result=result)
+    return rows[row]()
 
 
 def describe(result: Synced | Killed | Rejected) -> str:
