@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from elysia_dagster.checkpoint import ledger, lines, suspects
 from elysia_dagster.checkpoint.records import Intent, Settlement, Verdict
-from elysia_dagster.errors import LeaseLost, StoreUnavailable
+from elysia_dagster.errors import CollectionMismatch, LeaseLost, StoreUnavailable
 from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
 from elysia_dagster.sync.batchfile import batch_path
@@ -102,6 +102,9 @@ class BatchUpserter:
         except LeaseLost:
             if sending.most:
                 suspects.mark_documents_suspect(self._database, self._work.lease, sending.most)
+            raise
+        except CollectionMismatch:
+            self._work.check_incarnation()  # what a collection needs that was dropped is known there, not in the store
             raise
         self._faults("settled")
         batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
