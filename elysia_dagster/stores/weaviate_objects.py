@@ -14,7 +14,11 @@ SCANNED = ["repository", "relative_path", "chunk_index", "content_hash", "write_
 
 
 def to_data_object(item: StoreObject, vector_name: str | None) -> DataObject[dict[str, Any], None]:
-    """An object as the client takes it; a property that is None is left out."""
+    """An object as the client takes it.
+
+    A commit that is not known is an empty text: Weaviate's Elysia takes the shortest of a text property's values, and
+    stops where a property has none.
+    """
     properties: dict[str, Any] = {
         "file_path": item.file_path,
         "relative_path": item.relative_path,
@@ -31,9 +35,8 @@ def to_data_object(item: StoreObject, vector_name: str | None) -> DataObject[dic
         "chunk_index": item.chunk_index,
         "start_line": item.start_line,
         "end_line": item.end_line,
+        "commit": item.commit or "",
     }
-    if item.commit is not None:
-        properties["commit"] = item.commit
     if (modified := instant(item.last_modified)) is not None:
         properties["last_modified"] = modified.isoformat()
     return DataObject(properties=properties, uuid=item.id, vector=_vector(item.vector, vector_name))
