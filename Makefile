@@ -5,8 +5,10 @@ PORT ?= 3000
 BIN := .venv/bin
 STATE = $(shell $(BIN)/elysiactl index where)
 COLLECTION ?= ElysiaDagster
+SECONDS ?= 300
+FUZZ ?= lines paths text chunks
 
-.PHONY: help dagster-home sync dev weaviate weaviate-server test lint bench lock clean
+.PHONY: help dagster-home sync dev weaviate weaviate-server test lint fuzz bench lock clean
 
 help:
 	@echo "make sync    environment, then the main job on this repository, into the embedded store"
@@ -14,6 +16,7 @@ help:
 	@echo "make weaviate  a Weaviate server on http://127.0.0.1:8080, built first where it is not there (needs Go)"
 	@echo "make test    the whole suite"
 	@echo "make lint    ruff and mypy"
+	@echo "make fuzz    looks for input that does harm, guided by coverage (SECONDS=300 for each target; FUZZ=text for one)"
 	@echo "make bench   the table of speed and memory (about 15 minutes; BENCH=--quick for a short form)"
 	@echo "make lock    resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 
@@ -66,6 +69,15 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Installed beside the environment, since not every Python has it.
+fuzz: .venv/installed
+	@PYTHONPATH=.fuzz/site $(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+	    --target .fuzz/site -r fuzz/requirements.txt || \
+	  { echo "This needs atheris, which has no wheel for this Python: name another with make PYTHON=/path/to/python3.13"; exit 1; }
+	@for target in $(FUZZ); do \
+	  PYTHONPATH=.fuzz/site $(BIN)/python -m fuzz $$target $(SECONDS) || exit 1; done
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks $(BENCH)
