@@ -30,10 +30,20 @@ class WeaviateAddress:
         return f"{'https' if self.secure else 'http'}://{_bracketed(self.host)}:{self.port}"
 
     @property
+    def http_host(self) -> str:
+        """The host as a URL has it."""
+        return _bracketed(self.host)
+
+    @property
+    def grpc_target_host(self) -> str:
+        """The host of the gRPC interface as a URL has it."""
+        return _bracketed(self.grpc_host)
+
+    @property
     def url(self) -> str:
         """The store URL in its one spelling: the same store gives the same text, since it is part of an identity.
 
-        The vector's name is left out: it is another way to write the same objects, not other objects.
+        What the settings name is in it too, so that a run that is taken up by its store's URL alone writes the same.
         """
         default_host, default_port = _default_grpc(self.secure, self.host)
         query = []
@@ -43,11 +53,14 @@ class WeaviateAddress:
             query.append(f"grpc_port={self.grpc_port}")
         if self.tenant:
             query.append(f"tenant={quote(self.tenant, safe='')}")
+        if self.vector:
+            query.append(f"vector={quote(self.vector, safe='')}")
         return f"weaviate:{self.server}{'?' if query else ''}{'&'.join(query)}"
 
 
 def parse_address(url: str, *, server: str = "", tenant: str = "", vector: str = "") -> WeaviateAddress:
-    """The address of a store URL; ``weaviate:`` alone means ``server``, which may lack a scheme (then https).
+    """The address of a store URL; ``weaviate:`` alone means ``server``, which may lack a scheme (Weaviate Cloud's names
+    then mean https, all others http).
 
     ``tenant`` and ``vector`` count where the URL names none. Raises ``UsageError`` that repeats no user info.
     """
@@ -57,7 +70,7 @@ def parse_address(url: str, *, server: str = "", tenant: str = "", vector: str =
             raise _unusable(
                 "weaviate: names no server", "Use weaviate:http://host:port, or set ELYSIACTL_WEAVIATE_URL."
             )
-        target = server if "://" in server else f"https://{server}"
+        target = server if "://" in server else f"{_guessed_scheme(server)}://{server}"
     try:
         parts = urlsplit(target)
         port = parts.port
@@ -68,16 +81,19 @@ def parse_address(url: str, *, server: str = "", tenant: str = "", vector: str =
     if parts.scheme not in _HTTP_PORTS or not parts.hostname or parts.path not in ("", "/") or parts.fragment:
         raise _unusable("The store URL is not weaviate:http[s]://host:port")
     try:
-        query = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
         raise _unusable("The part of the store URL behind '?' does not parse") from error
+    query = dict(pairs)
+    if len(query) < len(pairs):
+        raise _unusable("A name is twice in the part of the store URL behind '?'")
     if unknown := sorted(set(query) - set(_QUERY_NAMES)):
         raise _unusable(f"A store URL knows no {unknown[0][:40]!r}", f"It knows {', '.join(_QUERY_NAMES)}.")
     secure, host = parts.scheme == "https", parts.hostname
     grpc_host, grpc_port = _default_grpc(secure, host)
     given = query.get("grpc_port", str(grpc_port))
     if not given.isascii() or not given.isdigit() or not 0 < int(given) < 65_536:
-        raise _unusable(f"grpc_port={given[:20]!r} is no port")
+        raise _unusable("What the store URL gives as grpc_port is no port")
     return WeaviateAddress(
         secure=secure,
         host=host,
@@ -87,6 +103,11 @@ def parse_address(url: str, *, server: str = "", tenant: str = "", vector: str =
         tenant=query.get("tenant", tenant),
         vector=query.get("vector", vector),
     )
+
+
+def _guessed_scheme(server: str) -> str:
+    host = urlsplit(f"//{server}").hostname or ""
+    return "https" if host.endswith(_CLOUD_DOMAINS) else "http"
 
 
 def _default_grpc(secure: bool, host: str) -> tuple[str, int]:

@@ -1,16 +1,24 @@
 """The connection to a Weaviate server: made when first used, made anew after an outage, retried within a budget."""
 
+import json
 import logging
+import queue
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import grpc  # type: ignore[import-untyped]
 import weaviate
 from weaviate.classes.init import AdditionalConfig, Auth, Timeout
 from weaviate.collections import Collection
+from weaviate.config import GrpcConfig
 from weaviate.connect import ConnectionParams
+from weaviate.exceptions import ResponseCannotBeDecodedError, UnexpectedStatusCodeError
 
+from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.stores.weaviate_address import WeaviateAddress
 from elysia_dagster.stores.weaviate_errors import ObjectsNotTaken, translating
 from elysia_dagster.stores.weaviate_retries import Retries
@@ -18,7 +26,19 @@ from elysia_dagster.stores.weaviate_retries import Retries
 LARGEST_MESSAGE_BYTES = 104_858_000
 """What a server takes that does not say (``MAX_GRPC_MESSAGE_LENGTH``, client 4.23)."""
 
+_CHANNEL_OPTIONS = [("grpc.enable_http_proxy", 0)]
+"""gRPC would take a proxy from the environment, whatever ``trust_env`` says."""
+
 _Result = TypeVar("_Result")
+
+
+@dataclass(kw_only=True)
+class _Opened:
+    """A client, and how many calls are in the middle of using it."""
+
+    client: weaviate.WeaviateClient
+    users: int = 0
+    is_dropped: bool = False
 
 
 class WeaviateConnection:
@@ -43,19 +63,19 @@ class WeaviateConnection:
         self._timeout = Timeout(init=connect_s, query=query_s, insert=insert_s)
         self._retries = Retries(url=address.server, budget_s=retry_s)
         self._guard = threading.RLock()
-        self._client: weaviate.WeaviateClient | None = None
+        self._connect_s = connect_s
+        self._opened: _Opened | None = None
+        self._used = threading.local()
         self.largest_message_bytes = LARGEST_MESSAGE_BYTES
         self.version = ""
 
     def client(self) -> weaviate.WeaviateClient:
-        """The client, connected. Raises the SDK's own errors."""
-        with self._guard:
-            if self._client is None:
-                self._client = self._connected()
-            return self._client
+        """The client of the attempt that ``call`` is making in this thread."""
+        opened: _Opened = self._used.opened
+        return opened.client
 
     def collection(self, name: str) -> Collection[Any, Any]:
-        """A handle; nothing is asked."""
+        """A handle for the attempt that ``call`` is making; nothing is asked."""
         handle: Collection[Any, Any] = self.client().collections.use(name)
         return handle.with_tenant(self.address.tenant) if self.address.tenant else handle
 
@@ -71,48 +91,153 @@ class WeaviateConnection:
 
         ``deadline`` is a time of ``time.monotonic``. What is raised is translated, unless its meaning is not known.
         """
+
+        def connected(step: Callable[[], _Result]) -> Callable[[], _Result]:
+            def run() -> _Result:
+                with self._using():
+                    return step()
+
+            return run
+
         with translating(url=self.address.url, collection=collection):
             return self._retries.call(
-                attempt, collection=collection, again=again, after_failure=self._after_failure, deadline=deadline
+                connected(attempt),
+                collection=collection,
+                again=None if again is None else connected(again),
+                after_failure=self._after_failure,
+                deadline=deadline,
             )
 
     def close(self) -> None:
-        """Closes what is open; the next call opens it again."""
+        """Closes what is open, as soon as no call uses it any more; the next call opens it again."""
         with self._guard:
-            client, self._client = self._client, None
-            if client is not None:
-                client.close()
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                opened.is_dropped = True
+                self._close_unused(opened)
 
     def _after_failure(self, error: Exception) -> None:
         """A channel that failed waits up to two minutes before it looks for the server again: the next one is new."""
         if not isinstance(error, ObjectsNotTaken):
             self.close()
 
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Connects where that is needed. What another thread drops meanwhile stays open until the block ends."""
+        with self._guard:
+            if self._opened is None:
+                self._opened = _Opened(client=self._connected())
+            opened = self._opened
+            opened.users += 1
+        self._used.opened = opened
+        try:
+            yield
+        finally:
+            del self._used.opened
+            with self._guard:
+                opened.users -= 1
+                self._close_unused(opened)
+
+    def _close_unused(self, opened: _Opened) -> None:
+        if opened.is_dropped and not opened.users:
+            opened.client.close()
+
     def _connected(self) -> weaviate.WeaviateClient:
         _silence()
         address = self.address
         client = weaviate.WeaviateClient(
             ConnectionParams.from_params(
-                http_host=address.host,
+                http_host=address.http_host,
                 http_port=address.port,
                 http_secure=address.secure,
-                grpc_host=address.grpc_host,
+                grpc_host=address.grpc_target_host,
                 grpc_port=address.grpc_port,
                 grpc_secure=address.secure,
             ),
             auth_client_secret=Auth.api_key(self._api_key) if self._api_key else None,
-            additional_config=AdditionalConfig(timeout=self._timeout, trust_env=False),
-            skip_init_checks=True,
+            additional_config=AdditionalConfig(
+                timeout=self._timeout,
+                trust_env=False,
+                grpc_config=GrpcConfig(channel_options=_CHANNEL_OPTIONS),
+            ),
+            skip_init_checks=True,  # they ask PyPI for the client's newest version
         )
         try:
-            client.connect()
-            meta = client.get_meta()
+            meta = self._ask_meta(client)
+            self._check_grpc()
+            client._connection._grpc_stub = _Untried(client._connection._grpc_stub)  # type: ignore[assignment]
         except BaseException:
             client.close()
             raise
         self.version = str(meta.get("version", ""))
         self.largest_message_bytes = int(meta.get("grpcMaxMessageSize", LARGEST_MESSAGE_BYTES))
         return client
+
+    def _ask_meta(self, client: weaviate.WeaviateClient) -> dict[str, Any]:
+        """Connects; what the server says of itself. Raises ``StoreUnavailable`` where another program answers."""
+        try:
+            client.connect()
+            return dict(client.get_meta())
+        except (ResponseCannotBeDecodedError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise self._another_program() from error
+        except UnexpectedStatusCodeError as error:
+            if error.status_code == 404:
+                raise self._another_program() from error
+            raise
+
+    def _another_program(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"What answers at {self.address.server} is no Weaviate server.",
+            next_step="Check host and port of the store, and what stands before the server.",
+            store=self.address.url,
+        )
+
+    def _check_grpc(self) -> None:
+        """Raises ``ConnectionError`` where nothing takes gRPC connections: the REST interface may be there alone."""
+        host, port = self.address.grpc_target_host, self.address.grpc_port
+        if self.address.secure:
+            channel = grpc.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS)
+        else:
+            channel = grpc.insecure_channel(f"{host}:{port}", options=_CHANNEL_OPTIONS)
+        states: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        ends = {grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE}
+        try:
+            channel.subscribe(states.put, try_to_connect=True)
+            state = None
+            while state not in ends:
+                state = states.get(timeout=self._connect_s)
+        except queue.Empty:
+            state = None
+        finally:
+            channel.unsubscribe(states.put)
+            channel.close()
+        if state is not grpc.ChannelConnectivity.READY:
+            raise ConnectionError(
+                f"nothing takes gRPC connections at {host}:{port} (grpc_host and grpc_port in the store URL name it)"
+            )
+
+
+class _Untried:
+    """A gRPC stub whose calls fail at once where the server is gone.
+
+    The client would try them up to five times more, 63 s in all, without a word: who tries again here is ``Retries``.
+    """
+
+    def __init__(self, stub: Any) -> None:
+        self._stub = stub
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._stub, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            try:
+                return method(*arguments, **options)
+            except grpc.RpcError as error:
+                if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE:
+                    raise ConnectionError(error.details() or "the server is gone") from error
+                raise
+
+        return call
 
 
 def _silence() -> None:
