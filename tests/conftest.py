@@ -100,7 +100,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Check
     database.close()
 
 
-WEAVIATE_FIXTURES = {"weaviate_url", "weaviate_server", "weaviate_cluster"}
+WEAVIATE_FIXTURES = {"weaviate_binary", "weaviate_url", "weaviate_server", "weaviate_cluster"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -110,8 +110,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.weaviate)
 
 
-def need_weaviate() -> None:
-    """Skips where no server can be started; in continuous integration that is a failure."""
+@pytest.fixture(scope="session")
+def weaviate_binary() -> None:
+    """A server can be started. Skips where no server can be started; in continuous integration that is a failure."""
     if reason := weaviate.why_missing():
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
@@ -119,9 +120,10 @@ def need_weaviate() -> None:
 
 
 @pytest.fixture(scope="session")
-def weaviate_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
+def weaviate_url(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, weaviate_binary: None
+) -> str:
     """The store URL of the one server that the whole session shares. A collection in it needs a name of its own."""
-    need_weaviate()
     base = tmp_path_factory.getbasetemp()
     is_worker = hasattr(request.config, "workerinput")
     # a worker's parent is the session's own process, and its folder lies in the session's
@@ -130,16 +132,14 @@ def weaviate_url(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtu
 
 
 @pytest.fixture
-def weaviate_server(tmp_path: Path) -> Iterator[weaviate.WeaviateServer]:
+def weaviate_server(tmp_path: Path, weaviate_binary: None) -> Iterator[weaviate.WeaviateServer]:
     """A server of the test's own, which it may kill."""
-    need_weaviate()
     with weaviate.WeaviateServer(tmp_path / "weaviate") as server:
         yield server
 
 
 @pytest.fixture
-def weaviate_cluster(tmp_path: Path) -> Iterator[weaviate.WeaviateCluster]:
+def weaviate_cluster(tmp_path: Path, weaviate_binary: None) -> Iterator[weaviate.WeaviateCluster]:
     """Three servers of the test's own, which are one store."""
-    need_weaviate()
     with weaviate.WeaviateCluster(tmp_path / "weaviate") as cluster:
         yield cluster
