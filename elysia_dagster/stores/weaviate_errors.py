@@ -56,6 +56,7 @@ _NEVER_SENT_ERRORS = (
     client.WeaviateStartUpError,
     client.WeaviateClosedClientError,
 )
+_TENANT = re.compile(r"tenant not found|multi-tenancy")
 _NEXT = {
     Kind.OUTAGE: "Run the same command again when it does: nothing was charged to a line.",
     Kind.KEY: "Set ELYSIACTL_WEAVIATE_API_KEY or WCD_API_KEY to a key that may, then run the same command again.",
@@ -94,7 +95,7 @@ def translated(error: BaseException, *, url: str, collection: str = "") -> Elysi
 
 def missing_collection(collection: str, url: str, reason: str = "") -> CollectionMismatch:
     """The error for a collection that is not there, or for its tenant."""
-    if "tenan" in reason:
+    if _TENANT.search(reason):
         message = f"Collection {collection!r} of {url} is not to be had with this tenant: {reason}."
         next_step = "Check ELYSIACTL_WEAVIATE_TENANT and the tenant in the store's URL."
     else:

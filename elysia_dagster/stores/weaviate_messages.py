@@ -40,11 +40,12 @@ def _any_of(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{each})" for each in patterns), re.IGNORECASE)
 
 
-_REPLICAS = _any_of(
+_WHATEVER_FOLLOWS = _any_of(
     r"^cannot reach enough replicas",  # usecases/replica/errors/errors.go, ErrReplicas; older: replica/finder.go. Seen
     r"^cannot achieve consistency level",  # usecases/replica/errors/errors.go, MsgCLevel: replicator.go, PutObjects
+    r'parse id "" as uuid',  # grpc/v1/batch_delete.go: a shard that does not delete has no id to tell. Seen, read-only
 )
-"""A replica's own reason follows, which may well be that it does not know the collection yet."""
+"""What follows is a replica's own reason, for one that it does not know the collection yet; or a wrong one."""
 
 _OWN_FAULT = _any_of(
     # usecases/objects/validation/properties_validation.go, extractAndValidateProperty. Seen, with the value quoted
@@ -57,7 +58,7 @@ _OWN_FAULT = _any_of(
     # usecases/modulecomponents/clients/openai/openai.go, getError, and its like: what a model says of the text
     r"fail(ed)? with (status|error code):? (400|413|422)\b",
 )
-"""First of all but ``_REPLICAS``: a rejection can quote the object, and what it quotes is nobody's message."""
+"""First of all but ``_WHATEVER_FOLLOWS``: a rejection can quote the object, and what it quotes is nobody's message."""
 
 _KEY = _any_of(
     r"forbidden action",  # usecases/auth/authorization/errors, Forbidden.Error. Seen
@@ -97,7 +98,6 @@ _STATE = _any_of(
     r"shutting down|shutdown in progress|already shut",  # adapters/repos/db/index.go, shard.go
     r"shard busy",  # entities/errors, ErrShardBusyStructuralOp
     r"usage limit exceeded",  # usecases/usagelimits/errors.go, LimitExceededError
-    r'parse id "" as uuid',  # grpc/v1/batch_delete.go: a shard that does not delete has no id to tell. Seen, read-only
     # adapters/clients/client.go and remote_index.go: what another node, or a vectorizer, gave. Seen
     r"\bconnect: |dial tcp|connection (refused|reset)|broken pipe|\bEOF\b|i/o timeout|no such host",
     r"send (http|POST) request|Client\.Timeout",
@@ -114,7 +114,7 @@ _STATE = _any_of(
 )
 
 _IN_ORDER = (
-    (_REPLICAS, Verdict.OUTAGE),
+    (_WHATEVER_FOLLOWS, Verdict.OUTAGE),
     (_OWN_FAULT, Verdict.REJECTED),
     (_KEY, Verdict.FORBIDDEN),
     (_NOT_THERE, Verdict.MISSING),
