@@ -4,7 +4,6 @@ A lease belongs to a sync run. Its token grows with every take, so that whatever
 refused: every transition of ``ledger`` and ``runs`` checks the token in its own transaction.
 """
 
-import threading
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -21,7 +20,7 @@ from elysia_dagster.checkpoint.schema import (
     run_repositories,
     sync_runs,
 )
-from elysia_dagster.errors import LeaseLost, RepositoriesHeld, TransientError
+from elysia_dagster.errors import LeaseLost, RepositoriesHeld
 from elysia_dagster.models import DocumentState, RunStatus
 
 
@@ -264,52 +263,3 @@ def _run_row(connection: Connection, run_id: str) -> RunRecord:
     return RunRecord.from_row(
         connection.execute(select(sync_runs).where(sync_runs.c.run_id == run_id)).mappings().one()
     )
-
-
-class Heartbeat:
-    """Renews a lease from a thread of its own, a third of its length apart, until stopped.
-
-    ``check`` raises what the thread met: ``LeaseLost``, or the database's error once the lease has expired unrenewed.
-    """
-
-    def __init__(self, database: Database, lease: Lease) -> None:
-        self._database = database
-        self._lease = lease
-        self._stop = threading.Event()
-        self._error: Exception | None = None
-        self._renewed_at = clock.now()
-        self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.run_id}", daemon=True)
-
-    def __enter__(self) -> "Heartbeat":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def check(self) -> None:
-        """Raises where the lease is lost."""
-        if self._error is not None:
-            raise self._error
-
-    def ensure(self, seconds: float) -> None:
-        """Makes the lease outlive the next ``seconds``, renewing it here and now where it would not."""
-        self.check()
-        if (clock.now() - self._renewed_at).total_seconds() + seconds > self._lease.seconds:
-            renew_lease(self._database, self._lease)
-            self._renewed_at = clock.now()
-
-    def _beat(self) -> None:
-        while not self._stop.wait(self._lease.seconds / 3):
-            try:
-                renew_lease(self._database, self._lease)
-                self._renewed_at = clock.now()
-            except LeaseLost as error:
-                self._error = error
-                return
-            except TransientError:
-                continue  # a busy database: the lease lives two more beats
-            except Exception as error:  # handed to the thread that works, which raises it
-                self._error = error
-                return

@@ -11,7 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from elysia_dagster.checkpoint import adoption, claims
-from elysia_dagster.checkpoint.claims import Heartbeat, Lease
+from elysia_dagster.checkpoint.claims import Lease
+from elysia_dagster.checkpoint.heartbeat import Heartbeat
 from elysia_dagster.checkpoint.ledger import Key
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord

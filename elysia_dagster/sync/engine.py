@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from elysia_dagster.checkpoint import claims, lookup, runs
-from elysia_dagster.checkpoint.claims import Heartbeat, Lease
+from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.database import Database, open_database
+from elysia_dagster.checkpoint.heartbeat import Heartbeat
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner, this_host
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord
 from elysia_dagster.embedders import STORE_EMBEDDER, open_embedder

@@ -5,12 +5,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from checkpoint_world import ELSEWHERE, REPOSITORY, Checkpoint, completed, failed
 
 from elysia_dagster.checkpoint import claims, clock, collections, ledger, runs, suspects
-from elysia_dagster.checkpoint.claims import Heartbeat, Lease
+from elysia_dagster.checkpoint import heartbeat as beats
+from elysia_dagster.checkpoint.claims import Lease
+from elysia_dagster.checkpoint.heartbeat import Heartbeat
 from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import Settlement
 from elysia_dagster.errors import LeaseLost, RepositoriesHeld
@@ -282,3 +285,18 @@ def test_a_lease_that_would_end_too_soon_is_renewed_here_and_now(checkpoint: Che
     checkpoint.execute("UPDATE sync_runs SET lease_token = lease_token + 1")
     with pytest.raises(LeaseLost):
         heartbeat.ensure(60)
+
+
+@pytest.mark.parametrize("jump_s", [-3600, 0, 3600])
+def test_a_lease_is_renewed_in_time_whatever_the_clock_says(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, jump_s: int
+) -> None:
+    """Set back by an hour, the clock would tell that the lease has an hour more."""
+    lease = checkpoint.take(checkpoint.start(), seconds=10.0)
+    heartbeat = Heartbeat(checkpoint.database, lease)
+    real, monotonic, renewed = clock.now, time.monotonic, []
+    monkeypatch.setattr(clock, "now", lambda: real() + timedelta(seconds=jump_s + 6))
+    monkeypatch.setattr(beats.time, "monotonic", lambda: monotonic() + 6)
+    monkeypatch.setattr(beats, "renew_lease", lambda *_: renewed.append(True))
+    heartbeat.ensure(5.0)
+    assert renewed == [True]
