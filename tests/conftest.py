@@ -100,9 +100,10 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Check
     database.close()
 
 
-WEAVIATE_FIXTURES = {"weaviate_binary", "weaviate_url", "weaviate_server", "weaviate_cluster"}
+WEAVIATE_FIXTURES = {"weaviate_url", "weaviate_server", "weaviate_cluster"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before ``-m weaviate`` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever asks for a Weaviate server is marked ``weaviate``."""
     for item in items:
@@ -110,25 +111,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.weaviate)
 
 
-@pytest.fixture(scope="session")
-def weaviate_binary() -> None:
-    """A server can be started. Skips where no server can be started; in continuous integration that is a failure."""
+def need_weaviate() -> None:
+    """Skips where no server can be started; in continuous integration that is a failure."""
     if reason := weaviate.why_missing():
         if os.environ.get("CI") == "true":
-            pytest.fail(reason)
+            pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
 
 
+def weaviate_folder(config: pytest.Config) -> Path:
+    """Where the session's processes leave word of the server that they share."""
+    # what the fixture tmp_path_factory gives; the end of a session has no fixtures
+    base: Path = config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    # a worker's folder lies in the session's
+    return (base.parent if hasattr(config, "workerinput") else base) / "weaviate"
+
+
 @pytest.fixture(scope="session")
-def weaviate_url(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, weaviate_binary: None
-) -> str:
+def weaviate_url(pytestconfig: pytest.Config) -> str:
     """The store URL of the one server that the whole session shares. A collection in it needs a name of its own."""
-    base = tmp_path_factory.getbasetemp()
-    is_worker = hasattr(request.config, "workerinput")
-    # a worker's parent is the session's own process, and its folder lies in the session's
-    folder, owner = (base.parent, os.getppid()) if is_worker else (base, os.getpid())
-    return weaviate.shared_server(folder / "weaviate", owner)
+    need_weaviate()
+    # a worker's parent is the session's own process
+    owner = os.getppid() if hasattr(pytestconfig, "workerinput") else os.getpid()
+    return weaviate.shared_server(weaviate_folder(pytestconfig), owner)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The session's own process ends the shared server; were it killed, the server's keeper would see it."""
+    if not hasattr(config, "workerinput"):
+        weaviate.end_shared_server(weaviate_folder(config))
 
 
 @pytest.fixture
