@@ -84,6 +84,9 @@ _STATE = _any_of(
     r'\bread only "',  # usecases/replica/errors/errors.go, StatusText(StatusReadOnly). Seen
     r"local index not ready",  # usecases/replica/errors/errors.go, StatusText(StatusNotReady)
     r"shard not found",  # usecases/replica/errors/errors.go, StatusText(StatusShardNotFound): not made there yet
+    r"no (read|write) replica found",  # cluster/router/router.go. Seen, of a server that is being stopped
+    r"resolve node name \S+ to host",  # usecases/sharding/remote_index.go. Seen, the same, for each object
+    r"error while (getting replicas|trying to find shard)",  # cluster/router/router.go
     r"leader not found|not the leader|store not open",  # cluster/types/errs.go. Seen
     r"deadline exceeded for waiting for update",  # cluster/types/errs.go, ErrDeadlineExceeded
     r"leadership lost|raft is already shutdown|timed out enqueuing",  # github.com/hashicorp/raft, api.go
