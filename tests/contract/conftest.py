@@ -122,4 +122,10 @@ def _is_text(value: str) -> bool:
 @pytest.fixture
 def drop(address: str) -> Callable[[str], None]:
     """Drops a collection as somebody else would: by the store's own client."""
-    return lambda name: drop_collection(address, name)
+
+    def drop_table(name: str) -> None:
+        import lancedb
+
+        lancedb.connect(address.removeprefix("lancedb:")).drop_table(name)
+
+    return drop_table if address.startswith("lancedb:") else lambda name: drop_collection(address, name)

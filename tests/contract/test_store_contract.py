@@ -144,7 +144,7 @@ def test_empty_lists_are_no_work_and_no_error(store: VectorStore, collection: st
     assert store.count(collection) == 1
 
 
-def test_more_than_ten_thousand_objects_are_written_read_and_deleted(
+def test_a_document_of_more_than_ten_thousand_objects_is_written_read_and_deleted(
     store: VectorStore, collection: str, make: MakeObject
 ) -> None:
     vector = np.eye(8, dtype=np.float32)[0]
@@ -155,7 +155,7 @@ def test_more_than_ten_thousand_objects_are_written_read_and_deleted(
     ids = [item.id for item in items]
     assert len(store.fetch_hashes(collection, ids)) == 10_001
     assert {item.chunk_index for item in store.scan(collection)} == set(range(10_001))
-    store.delete_objects(collection, ids)
+    store.delete_documents(collection, [items[0].document_id])
     assert set(by_id(store, collection)) == {kept.id}
 
 
@@ -296,3 +296,32 @@ def test_closing_twice_is_fine(store: VectorStore, collection: str) -> None:
     store.close()
     assert store.url
     assert store.request_timeout_s > 0
+
+
+def test_documents_go_whole_and_alone(store: VectorStore, collection: str, make: MakeObject) -> None:
+    gone = [make("gone.py", chunk=number) for number in range(5)]
+    kept = [make("gone.py", repository="other"), make("gone.py.bak"), make("sub/gone.py")]
+    store.upsert(collection, [*gone, *kept])
+    store.delete_documents(collection, [gone[0].document_id, gone[0].document_id, "never there"])
+    assert set(by_id(store, collection)) == {item.id for item in kept}
+    store.delete_documents(collection, [])
+    store.delete_documents(collection, [gone[0].document_id])
+    assert store.count(collection) == 3
+
+
+def test_a_collection_is_adopted_with_what_it_holds(
+    store: VectorStore, collection: str, make: MakeObject, open_again: Callable[[], VectorStore]
+) -> None:
+    item = make()
+    store.upsert(collection, [item])
+    adopted = open_again().adopt_collection(collection, incarnation="two", model_id="hash-2", dimensions=8)
+    assert (adopted.incarnation, adopted.model_id, adopted.dimensions) == ("two", "hash-2", 8)
+    assert store.describe(collection) == adopted
+    assert set(by_id(store, collection)) == {item.id}
+    store.maintain(collection)
+    assert store.describe(collection) == adopted, "marks outlive maintenance"
+    with pytest.raises(CollectionMismatch):
+        store.adopt_collection(collection, incarnation="three", model_id="hash-3", dimensions=16)
+    assert store.describe(collection) == adopted
+    with pytest.raises(CollectionMismatch, match="Missing"):
+        store.adopt_collection("Missing", incarnation="one", model_id="hash-1", dimensions=8)
