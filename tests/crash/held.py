@@ -1,5 +1,6 @@
 """What a collection really holds, read past the adapter: with the store's own client, object by object."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ def weaviate_holds(url: str, collection: str, *, vector: str = "", tenant: str =
 
 def asking(url: str, question: Callable[[Any], Answer]) -> Answer:
     """What the server of a store URL answers to a question, by a client that is opened for it and closed."""
-    import weaviate
+    with warnings.catch_warnings():  # of a library of the client's, for its programmers
+        warnings.simplefilter("ignore")
+        import weaviate
 
     address = urlsplit(url.removeprefix("weaviate:"))
     assert address.hostname is not None
