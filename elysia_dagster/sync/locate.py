@@ -70,6 +70,10 @@ class Locator:
         )
 
     def _find(self, repository: str) -> ConfinedFolder | LineError | None:
+        try:
+            check_repository_name(repository)  # whoever asks: it becomes part of a path
+        except LineError as error:
+            return error
         place = self._known.get(repository)
         if place is None:
             try:

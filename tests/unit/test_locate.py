@@ -215,3 +215,12 @@ def test_nothing_is_outside_the_root_of_all(tmp_path: Path) -> None:
     assert not is_outside(b"/etc/passwd", [Path("/")])
     (tmp_path / "link").symlink_to("/etc")
     assert not is_outside(b"/etc/passwd", [tmp_path / "link"])
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "", "a/../b", "/etc", "web/.git", "a\0"])
+def test_a_name_that_leads_elsewhere_opens_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "root").mkdir()
+    locator = Locator([tmp_path / "root"], "")
+    with pytest.raises(LineError, match="not a folder's name beneath a root"):
+        locator.folder(name)
+    locator.close()
