@@ -1,5 +1,6 @@
 """Objects on their way to Weaviate: what the client takes, how much goes in one request, what came back."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -75,8 +76,8 @@ def distinct(ids: Iterable[str]) -> list[str]:
 
 
 def is_uuid(text: str) -> bool:
-    """Whether a text is a UUID as this project writes it; the client raises for anything else."""
-    return len(text) == 36 and text.count("-") == 4 and all(each in _UUID_LETTERS for each in text)
+    """Whether a text is a UUID as this project and the server write it; the client raises for much else."""
+    return _UUID.fullmatch(text) is not None
 
 
-_UUID_LETTERS = frozenset("0123456789abcdefABCDEF-")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -73,8 +73,8 @@ PROPERTIES = (
 )
 """Every object's properties. Text but ``content`` is one token (``field``): it is compared whole.
 
-``content`` is searchable alone: a filter by it uses that index too (``inverted/searcher.go``, server 1.38), and a second
-one for filters halves the speed of inserts.
+``content`` is searchable alone: a filter by it uses that index too (``inverted/searcher.go``, server 1.38), and a
+second one for filters halves the speed of inserts.
 """
 
 FILTERED = ("repository", "document_id")
@@ -137,6 +137,8 @@ def missing_properties(schema: Schema) -> list[Property]:
             )
         if wanted.name in FILTERED and not found.get("indexFilterable", True):
             raise _refused(schema, wanted, "cannot be filtered by", "must be filterable")
+        if wanted.searchable and not found.get("indexSearchable", True):
+            raise _refused(schema, wanted, "cannot be searched", "must be searchable")
     return missing
 
 

@@ -9,6 +9,7 @@ from weaviate.collections import Collection
 from elysia_dagster.errors import UsageError
 from elysia_dagster.models import SearchHit, SearchMode, SearchQuery
 from elysia_dagster.stores.objects import encodable
+from elysia_dagster.stores.weaviate_read import MOST_RESULTS
 
 _RETURNED = ["repository", "relative_path", "start_line", "end_line", "content"]
 
@@ -27,8 +28,19 @@ def search_collection(
         return []
     if query.mode is not SearchMode.TEXT and not makes_vectors:
         _check_vector(query, dimensions)
+    limit = min(query.limit, MOST_RESULTS)
+    while True:
+        objects = _ask(handle, query, limit, vector_name)
+        exact = [each for each in objects if query.repository in (None, each.properties.get("repository"))]
+        is_all = len(exact) == len(objects) or len(objects) < limit or limit == MOST_RESULTS
+        if is_all or len(exact) >= query.limit:
+            return [_hit(each) for each in exact[: query.limit]]
+        limit = min(4 * limit, MOST_RESULTS)  # a repository whose name differs in white space is in the way
+
+
+def _ask(handle: Collection[Any, Any], query: SearchQuery, limit: int, vector_name: str | None) -> list[Any]:
     chosen: dict[str, Any] = {
-        "limit": query.limit,
+        "limit": limit,
         "filters": None if query.repository is None else Filter.by_property("repository").equal(query.repository),
         "return_properties": _RETURNED,
     }
@@ -55,7 +67,7 @@ def search_collection(
         answer = handle.query.near_vector(
             query.vector.tolist(), return_metadata=MetadataQuery(distance=True), **target, **chosen
         )
-    return [_hit(each) for each in answer.objects]
+    return list(answer.objects)
 
 
 def _check_vector(query: SearchQuery, dimensions: int) -> None:
@@ -73,13 +85,14 @@ def _is_finite(vector: np.ndarray) -> bool:
 
 
 def _hit(found: Any) -> SearchHit:
+    """Of an object that another program wrote nothing may be there but its text."""
     metadata = found.metadata
     score = metadata.score if metadata.distance is None else 1.0 - metadata.distance
     return SearchHit(
-        repository=found.properties["repository"],
-        relative_path=found.properties["relative_path"],
-        start_line=int(found.properties["start_line"]),
-        end_line=int(found.properties["end_line"]),
+        repository=found.properties.get("repository") or "",
+        relative_path=found.properties.get("relative_path") or "",
+        start_line=int(found.properties.get("start_line") or 0),
+        end_line=int(found.properties.get("end_line") or 0),
         score=float(score),
-        text=found.properties["content"],
+        text=found.properties.get("content") or "",
     )

@@ -18,7 +18,7 @@ from elysia_dagster.stores.weaviate_address import WeaviateAddress, parse_addres
         ("weaviate:https://h", "weaviate:https://h:443"),
         ("weaviate:http://[::1]:9", "weaviate:http://[::1]:9"),
         ("weaviate:http://h?tenant=a%26b", "weaviate:http://h:8080?tenant=a%26b"),
-        ("weaviate:http://h?vector=title", "weaviate:http://h:8080"),
+        ("weaviate:http://h?vector=title", "weaviate:http://h:8080?vector=title"),
         (
             "weaviate:https://x1.c0.europe-west3.gcp.weaviate.cloud",
             "weaviate:https://x1.c0.europe-west3.gcp.weaviate.cloud:443",
@@ -51,6 +51,7 @@ def test_the_cloud_has_a_host_of_its_own_for_grpc(host: str, grpc_host: str) -> 
 
 def test_the_server_of_the_settings() -> None:
     assert parse_address("weaviate:", server="http://h:1").url == "weaviate:http://h:1"
+    assert parse_address("weaviate:", server="h:1").url == "weaviate:http://h:1"
     assert parse_address("weaviate:http://other:2", server="http://h:1").url == "weaviate:http://other:2"
     with pytest.raises(UsageError, match="names no server") as error:
         parse_address("weaviate:")
@@ -77,6 +78,7 @@ def test_tenant_and_vector_of_the_settings_count_where_the_url_names_none() -> N
         "weaviate:http://h?grpc_port=x",
         "weaviate:http://h?grpc_port=70000",
         "weaviate:http://h?nothing",
+        "weaviate:http://h?tenant=a&tenant=b",
         "weaviate:http://[::1",
     ],
 )
@@ -93,6 +95,7 @@ def test_what_does_not_parse_is_refused(url: str) -> None:
         "weaviate:http://h?api_key=SESAME",
         "weaviate:https://h?SESAME",
         "weaviate:http://h:SESAME",
+        "weaviate:http://h?grpc_port=SESAME",
     ],
 )
 def test_a_key_in_the_url_is_refused_and_not_repeated(url: str) -> None:

@@ -1,0 +1,233 @@
+"""Collections of a Weaviate server as such: what is there, made, completed, taken over."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from weaviate.collections import Collection
+from weaviate.exceptions import UnexpectedStatusCodeError
+
+from elysia_dagster.errors import CollectionMismatch, UsageError
+from elysia_dagster.models import CollectionInfo
+from elysia_dagster.settings import Settings
+from elysia_dagster.stores import weaviate_schema as schemas
+from elysia_dagster.stores.weaviate_connection import WeaviateConnection
+from elysia_dagster.stores.weaviate_description import SENTENCE, Description, Marks, parse_description
+from elysia_dagster.stores.weaviate_errors import missing_collection
+
+SAMPLED_OBJECTS = 10
+"""Objects of which one has to have a vector, so that its length is known."""
+
+_NAME = re.compile(r"[A-Z][_0-9A-Za-z]{0,254}")
+"""``ClassNameRegexCore`` of the server (``entities/schema/validation.go``, 1.38)."""
+
+_SAID = re.compile(r"'message': (['\"])(.*?)\1\}")
+"""The server's words in what the client makes of a refusal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundCollection:
+    """What the server says of a collection. ``vector_name`` is None for a vector without a name."""
+
+    name: str
+    schema: schemas.Schema
+    description: Description
+    vector_name: str | None
+    marks: Marks
+
+    @property
+    def makes_vectors(self) -> bool:
+        """Whether the server makes the vectors."""
+        return schemas.vectorizer_of(self.schema, self.vector_name) is not None
+
+    @property
+    def info(self) -> CollectionInfo:
+        """The same for all stores."""
+        return CollectionInfo(
+            name=self.name,
+            incarnation=self.marks.incarnation,
+            model_id=self.marks.model_id,
+            dimensions=self.marks.dimensions,
+        )
+
+
+class WeaviateStructure:
+    """The collections of a server, each with the tenant that is set.
+
+    Every method raises ``CollectionMismatch`` for a collection that is not as the settings say (tenants, vectors),
+    ``UsageError`` for a name that no collection can have, ``StoreUnavailable``.
+    """
+
+    def __init__(self, connection: WeaviateConnection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._address = connection.address
+
+    def find(self, collection: str) -> FoundCollection | None:
+        """A collection as it is now; None where there is none, or not that tenant of it."""
+        found = self._find_schema(collection)
+        return found if found is not None and self._has_tenant(collection) else None
+
+    def load(self, collection: str) -> FoundCollection:
+        """The same. Raises ``CollectionMismatch`` where it is not there."""
+        found = self.find(collection)
+        if found is None:
+            raise missing_collection(collection, self._address.url)
+        return found
+
+    def ensure(self, collection: str, marks: Marks) -> FoundCollection:
+        """Makes a collection, or its tenant, or completes what is there; of several processes at once one makes it."""
+        found = self._find_schema(collection)
+        if found is None:
+            self._refuse_other_case(collection)
+            self._create(collection, marks)
+            found = self._find_schema(collection)
+            if found is None:  # dropped between the two lines
+                raise missing_collection(collection, self._address.url)
+        self._complete(found)
+        if not self._has_tenant(collection):
+            if found.marks != marks:
+                self._describe(found, marks)
+            self._connection.call(
+                lambda: self._handle(collection).tenants.create(self._address.tenant), collection=collection
+            )
+        return self.load(collection)
+
+    def adopt(self, collection: str, marks: Marks) -> FoundCollection:
+        """Completes a collection and writes other marks into its description; the sentence that it has stays.
+
+        Raises ``CollectionMismatch`` where its vectors have another length.
+        """
+        found = self.load(collection)
+        self._complete(found)
+        length = self._length_of_a_vector(found)
+        if marks.dimensions and length and length != marks.dimensions:
+            raise CollectionMismatch(
+                f"Vectors in collection {collection} have {length} values, those of this embedder {marks.dimensions}.",
+                next_step="Use the embedder that made them, or another --collection.",
+                collection=collection,
+            )
+        self._describe(found, marks)
+        return self.load(collection)
+
+    def vectorizer(self, collection: str) -> str | None:
+        """The module, model and settings that make this collection's vectors, or would, by the settings, a new one's.
+
+        An existing collection of ours keeps the name it began with: the server adds defaults of its own to the
+        settings that it was given, and lets nobody change them.
+        """
+        found = self._find_schema(collection)
+        if found is None:
+            asked = schemas.parse_vectorizer(self._settings.weaviate_vectorizer)
+            return None if asked is None else schemas.vectorizer_id(asked)
+        there = schemas.vectorizer_of(found.schema, found.vector_name)
+        if there is None:
+            return None
+        known = found.marks.model_id or ""
+        return known if known.startswith(f"store:{next(iter(there))}:") else schemas.vectorizer_id(there)
+
+    def _find_schema(self, collection: str) -> FoundCollection | None:
+        if not _NAME.fullmatch(collection):
+            raise UsageError(
+                f"{collection!r} cannot be the name of a collection in Weaviate.",
+                next_step="Begin it with a capital ASCII letter; ASCII letters, digits and underscores may follow.",
+            )
+
+        def ask() -> schemas.Schema | None:
+            try:
+                config = self._handle(collection).config.get()
+            except UnexpectedStatusCodeError as error:
+                if error.status_code == 404:
+                    return None
+                raise
+            made: schemas.Schema = config.to_dict()
+            return made
+
+        schema = self._connection.call(ask)
+        if schema is None or schema["class"] != collection:
+            return None
+        schemas.check_tenancy(schema, self._address)
+        description = parse_description(schema.get("description"))
+        return FoundCollection(
+            name=collection,
+            schema=schema,
+            description=description,
+            vector_name=schemas.vector_name(schema, self._address),
+            marks=description.marks(self._address.tenant),
+        )
+
+    def _has_tenant(self, collection: str) -> bool:
+        tenant = self._address.tenant
+        if not tenant:
+            return True
+        return self._connection.call(lambda: self._handle(collection).tenants.exists(tenant), collection=collection)
+
+    def _create(self, collection: str, marks: Marks) -> None:
+        text = str(Description(text=SENTENCE, tenants={self._address.tenant: marks}))
+        schema = schemas.new_collection(
+            collection, self._address, self._settings, dimensions=marks.dimensions, text=text
+        )
+
+        def create() -> None:
+            try:
+                self._connection.client().collections.create_from_dict(schema)
+            except UnexpectedStatusCodeError as error:
+                if "already exists" in str(error):
+                    return
+                if error.status_code == 422:
+                    raise _refused(collection, error) from error
+                raise
+
+        self._connection.call(create, collection=collection)
+
+    def _complete(self, found: FoundCollection) -> None:
+        """Adds the properties that are missing."""
+        for each in schemas.missing_properties(found.schema):
+            made = schemas.to_client(each)
+
+            def add() -> None:
+                try:
+                    self._handle(found.name).config.add_property(made)  # noqa: B023  called within this turn
+                except UnexpectedStatusCodeError as error:
+                    if "already exists" not in str(error):  # another process may add it at the same time
+                        raise
+
+            self._connection.call(add, collection=found.name)
+
+    def _describe(self, found: FoundCollection, marks: Marks) -> None:
+        text = str(found.description.marked(self._address.tenant, marks))
+        self._connection.call(lambda: self._handle(found.name).config.update(description=text), collection=found.name)
+
+    def _refuse_other_case(self, collection: str) -> None:
+        names = self._connection.call(lambda: list(self._connection.client().collections.list_all(simple=True)))
+        for name in names:
+            if name != collection and name.lower() == collection.lower():
+                raise CollectionMismatch(
+                    f"Collection {name} differs from {collection} in the case of its letters only.",
+                    next_step="Choose another --collection: Weaviate keeps both in one folder.",
+                )
+
+    def _length_of_a_vector(self, found: FoundCollection) -> int:
+        """Of one of the first objects, 0 where none has a vector."""
+        page = self._connection.call(
+            lambda: self._connection.collection(found.name).query.fetch_objects(
+                limit=SAMPLED_OBJECTS, include_vector=True
+            ),
+            collection=found.name,
+        ).objects
+        lengths = (len(each.vector.get(found.vector_name or "default") or ()) for each in page)
+        return next((length for length in lengths if length), 0)
+
+    def _handle(self, collection: str) -> Collection[Any, Any]:
+        """Of the collection as a whole, whatever tenant is set."""
+        handle: Collection[Any, Any] = self._connection.client().collections.use(collection)
+        return handle
+
+
+def _refused(collection: str, error: UnexpectedStatusCodeError) -> UsageError:
+    said = _SAID.search(str(error))
+    return UsageError(
+        f"The server cannot make collection {collection} as the settings say: {said[2] if said else error}.",
+        next_step="Mend the setting that this is about (ELYSIACTL_WEAVIATE_…), or the server.",
+        collection=collection,
+    )
