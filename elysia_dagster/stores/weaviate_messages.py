@@ -105,7 +105,9 @@ _STATE = _any_of(
     r"\bconnect: |dial tcp|connection (refused|reset)|broken pipe|\bEOF\b|i/o timeout|no such host",
     r"send (http|POST) request|Client\.Timeout",
     r"context (deadline exceeded|canceled)",
-    r"(status code:?|unexpected status code) (429|5\d\d)\b",
+    r"(status code:?|unexpected status code) (418|429|5\d\d)\b",
+    r"local index \S+ not found",  # usecases/sharding/remote_index_incoming.go. Seen, of a node that is starting
+    r"rpc error: code = (Unavailable|Canceled|DeadlineExceeded|Aborted|ResourceExhausted)",  # cluster/rpc. Seen
     # The vectorizer's own state and settings are no object's fault: usecases/modulecomponents/clients/*
     r"fail(ed)? with (status|error code):? (401|403|404|408|429|5\d\d)\b",
     r"no api key found",  # openai.go, getApiKey

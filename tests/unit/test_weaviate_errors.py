@@ -158,6 +158,12 @@ OBJECT_MESSAGES = [
         "dial tcp 127.0.0.1:23523: connect: connection refused",
         Verdict.OUTAGE,
     ),
+    ('remote shard object search S: status code: 422, error: local index "R1" not found', Verdict.OUTAGE),
+    (
+        "could not get class R1: rpc error: code = Canceled desc = grpc: the client connection is closing",
+        Verdict.OUTAGE,
+    ),
+    ("status code: 418, error: 418 Maintenance mode", Verdict.OUTAGE),
     ('connect: Post "http://n2:7101/indices/C/shards/S/objects": EOF', Verdict.OUTAGE),
     ("read tcp 10.0.0.1:7101->10.0.0.2:7101: connection reset by peer", Verdict.OUTAGE),
     ("write tcp 10.0.0.1: broken pipe", Verdict.OUTAGE),
