@@ -20,8 +20,9 @@ def open_store(url: str, settings: Settings | None = None) -> VectorStore:
 
         return LanceDBStore(rest, most_objects=settings.request_objects, most_bytes=settings.request_bytes)
     if scheme == "weaviate":
-        with warnings.catch_warnings():  # what the client's own imports tell programmers is none of the user's business
-            warnings.simplefilter("ignore")
+        # What the client's own imports tell programmers is none of the user's business. They are recorded, and nobody
+        # looks: one of its libraries (authlib) asks for its warnings to be shown always, past every filter.
+        with warnings.catch_warnings(record=True):
             from elysia_dagster.stores.weaviate import WeaviateStore
 
         return WeaviateStore(url, settings)
