@@ -40,13 +40,16 @@ class WeaviateWorld(World):
 
 
 def assert_truth(world: World, *changesets: Sequence[Line]) -> None:
-    """Collection, ledger and runs are what these changesets make of them, and every vector is found by searching."""
+    """Collection, ledger and runs are what these changesets make of them."""
     assert_applied(world, *changesets)
-    assert_searchable(world.weaviate)
 
 
 def assert_searchable(url: str, collection: str = COLLECTION) -> None:
-    """The vector index holds every object that the collection holds: a search for its vector finds it."""
+    """The vector index holds every object that the collection holds: a search for its vector finds it.
+
+    For texts of words of their own. Where many vectors are nearer to one of them than to each other, an HNSW graph
+    loses most of them (server 1.38.11: 124 of 200 texts that differ in one name; none of 5,600 chunks of real source).
+    """
     held = weaviate_holds(url, collection)
 
     def search(client: Any) -> None:

@@ -1,0 +1,64 @@
+"""The same by the other driver: a Dagster job whose server dies for good in the middle of its upsert."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from crash.held import drop_collection
+from crash.oracle import COLLECTION, Oracle, assert_everything
+from crash.scenario import BLANK, delete, on_disk
+from faults.mortal import MortalServer
+
+pytestmark = [
+    pytest.mark.weaviate,
+    pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
+        "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
+    ),
+]
+
+
+def load(name: str, path: Path) -> ModuleType:
+    """A module beside the tests, which are no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+TESTS = Path(__file__).parents[1]
+world_module = load("dagster_world", TESTS / "dagster_world.py")
+driver = load("dagster_driver", TESTS / "crash" / "dagster_driver.py")
+
+
+def test_gone_in_upsert_and_re_executed_from_failure(
+    tmp_path: Path, server: MortalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_collection(server.url, COLLECTION)
+    world = world_module.World(tmp_path, monkeypatch)
+    monkeypatch.setenv("ELYSIACTL_STORE", server.url)
+    monkeypatch.setenv("ELYSIACTL_STORE_RETRY", "1")
+    monkeypatch.setenv("VICTIM", str(server.pid))
+    monkeypatch.setenv("FAULT", "kill-victim:intended:3")
+    success, metadata, reason = driver.attempt(world.run_config())
+    assert not success
+    assert server.address in reason
+    assert "finalize_run" not in metadata
+    assert metadata["upsert_batches"]["error"].value == "StoreUnavailable"
+    assert world.rows("SELECT * FROM failed_lines") == []
+    ((status, processed, succeeded),) = world.rows("SELECT status, processed_lines, success_count FROM sync_runs")
+    assert (status, processed, succeeded) == ("running", succeeded, 2 * world_module.BATCH_SIZE + 1)
+    assert world.rows("SELECT COUNT(*) FROM completed_lines") == [(succeeded,)]
+
+    monkeypatch.delenv("FAULT")
+    server.start()
+    success, _, reason = driver.attempt(world.run_config(), parent=metadata["run"])
+    assert success, reason
+    assert world.count("before-batch-saved") == world_module.EMBEDDED_BATCHES, "an embedding was made again"
+    written = [on_disk(("repo", path), text) for path, text in world.documents.items()]
+    lines = [*written, delete(("repo", world_module.DELETED)), BLANK]
+    assert_everything(world.state, Oracle().apply(lines), weaviate=server.url)
