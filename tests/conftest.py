@@ -100,7 +100,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Check
     database.close()
 
 
-WEAVIATE_FIXTURES = {"weaviate_url", "weaviate_server", "weaviate_cluster"}
+WEAVIATE_FIXTURES = {"weaviate_binary", "weaviate_url", "weaviate_server", "weaviate_cluster"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before ``-m weaviate`` selects
@@ -111,8 +111,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.weaviate)
 
 
-def need_weaviate() -> None:
-    """Skips where no server can be started; in continuous integration that is a failure."""
+@pytest.fixture(scope="session")
+def weaviate_binary() -> None:
+    """A server can be started. Skips where no server can be started; in continuous integration that is a failure."""
     if reason := weaviate.why_missing():
         if os.environ.get("CI") == "true":
             pytest.fail(reason, pytrace=False)
@@ -128,9 +129,8 @@ def weaviate_folder(config: pytest.Config) -> Path:
 
 
 @pytest.fixture(scope="session")
-def weaviate_url(pytestconfig: pytest.Config) -> str:
+def weaviate_url(weaviate_binary: None, pytestconfig: pytest.Config) -> str:
     """The store URL of the one server that the whole session shares. A collection in it needs a name of its own."""
-    need_weaviate()
     # a worker's parent is the session's own process
     owner = os.getppid() if hasattr(pytestconfig, "workerinput") else os.getpid()
     return weaviate.shared_server(weaviate_folder(pytestconfig), owner)
