@@ -41,8 +41,21 @@ class WeaviateReader:
 
     def hashes(self, ids: Sequence[str]) -> dict[str, str]:
         """``write_hash`` by id, asked of as many replicas as the consistency level says."""
-        pages = self._by_id(distinct(ids), return_properties=["write_hash"])
+        wanted = distinct(ids)
+        found = self._hashes(wanted)
+        missing = [each for each in wanted if each not in found]
+        if missing and self._found.replicas > 1 and self._consistency is not ConsistencyLevel.ONE:
+            found |= self._hashes([each for each in missing if self._is_there(each)])
+        return found
+
+    def _hashes(self, ids: Sequence[str]) -> dict[str, str]:
+        """As one replica has them: whatever the level, a filter is answered by one (``index.go``, objectSearch)."""
+        pages = self._by_id(ids, return_properties=["write_hash"])
         return {str(each.uuid): each.properties.get("write_hash") or "" for each in pages}
+
+    def _is_there(self, id_: str) -> bool:
+        """By its id an object is looked for on as many replicas as the level says; one that lacks it then gets it."""
+        return self._connection.call(lambda: self._handle().data.exists(id_), collection=self._found.name)
 
     def count(self) -> int:
         """All objects."""

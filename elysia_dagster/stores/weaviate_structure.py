@@ -41,6 +41,11 @@ class FoundCollection:
         return schemas.vectorizer_of(self.schema, self.vector_name) is not None
 
     @property
+    def replicas(self) -> int:
+        """How many nodes hold each object."""
+        return int((self.schema.get("replicationConfig") or {}).get("factor") or 1)
+
+    @property
     def info(self) -> CollectionInfo:
         """The same for all stores."""
         return CollectionInfo(
