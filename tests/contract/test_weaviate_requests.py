@@ -1,0 +1,78 @@
+"""How many requests a Weaviate server gets for a batch, as its own metrics count them."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from weaviate_server import WeaviateServer, why_missing
+
+from elysia_dagster.models import StoreObject
+from elysia_dagster.settings import Settings
+from elysia_dagster.stores import open_store
+from elysia_dagster.stores.base import VectorStore
+
+pytestmark = [
+    pytest.mark.weaviate,
+    pytest.mark.skipif(bool(why_missing()), reason=why_missing() or "a server is installed"),
+]
+
+MakeObject = Callable[..., StoreObject]
+NAME = "Counted"
+MESSAGE_BYTES = 1_000_000
+COUNTING = {"PROMETHEUS_MONITORING_ENABLED": "true", "GRPC_MAX_MESSAGE_SIZE": str(MESSAGE_BYTES)}
+
+
+@pytest.fixture
+def counting_server(tmp_path: Path) -> Iterator[WeaviateServer]:
+    """A server that counts its requests, and takes messages of one megabyte at most."""
+    with WeaviateServer(tmp_path / "weaviate", environment=COUNTING) as server:
+        yield server
+
+
+@pytest.fixture
+def store(counting_server: WeaviateServer) -> Iterator[VectorStore]:
+    """A store on it with an empty collection."""
+    opened = open_store(counting_server.url, Settings())
+    opened.ensure_collection(NAME, incarnation="one", model_id="hash-1", dimensions=8)
+    yield opened
+    opened.close()
+
+
+def requests_of(server: WeaviateServer, method: str) -> int:
+    """How many calls of a gRPC method the server has answered."""
+    with urlopen(f"http://127.0.0.1:{server.ports.metrics}/metrics") as answer:
+        metrics = answer.read().decode()
+    counts = re.findall(
+        rf'^weaviate_grpc_server_request_duration_seconds_count{{[^}}]*method="{method}"[^}}]*}} (\d+)$',
+        metrics,
+        re.MULTILINE,
+    )
+    return sum(map(int, counts))
+
+
+def test_requests_are_as_few_and_as_large_as_the_server_takes(
+    counting_server: WeaviateServer, store: VectorStore, make: MakeObject
+) -> None:
+    items = [make(f"{number}.py") for number in range(200)]
+    assert store.upsert(NAME, items) == [None] * 200
+    assert requests_of(counting_server, "BatchObjects") == 1, "a batch of 200 is one request"
+    assert len(store.fetch_hashes(NAME, [item.id for item in items])) == 200
+    assert requests_of(counting_server, "Search") == 1, "and so is what is read back"
+    store.delete_objects(NAME, [item.id for item in items])
+    assert requests_of(counting_server, "BatchDelete") == 1
+
+    # 4 MB are more than the server takes at once, though less than the settings allow: cut beforehand, nothing refused
+    large = [replace(item, content="x y " * 5_000, write_hash="large") for item in items]
+    assert store.upsert(NAME, large) == [None] * 200
+    assert requests_of(counting_server, "BatchObjects") == 1 + 5
+    assert store.count(NAME) == 200
+
+    # one that fits into no request is rejected alone, with the reason
+    huge = make("huge.py", content="x y " * (MESSAGE_BYTES // 4 + 1))
+    reasons = store.upsert(NAME, [items[0], huge, items[1]])
+    assert (reasons[0], reasons[2]) == (None, None)
+    assert "larger than max" in str(reasons[1])
+    assert store.count(NAME) == 200
