@@ -12,6 +12,10 @@ import numpy as np
 
 Answer = TypeVar("Answer")
 
+LARGEST_ANSWER_BYTES = 100_000_000
+OBJECT_BYTES = 15_000
+"""What an object of a test takes in an answer, at the very most."""
+
 LANCEDB_TOLERANCE = 0.0
 """LanceDB keeps vectors bit for bit."""
 
@@ -41,7 +45,9 @@ def weaviate_holds(url: str, collection: str, *, vector: str = "", tenant: str =
         handle = client.collections.use(collection)
         if tenant:
             handle = handle.with_tenant(tenant)
-        objects = list(handle.iterator(include_vector=True, cache_size=1000))
+        largest = int(client.get_meta().get("grpcMaxMessageSize", LARGEST_ANSWER_BYTES))
+        page = max(1, min(1000, largest // OBJECT_BYTES))
+        objects = list(handle.iterator(include_vector=True, cache_size=page))
         counted = handle.aggregate.over_all(total_count=True).total_count
         assert counted == len(objects), f"the server counts {counted} objects and lists {len(objects)}"
         return [_held(str(each.uuid), _the_vector(each.vector, vector), each.properties) for each in objects]
