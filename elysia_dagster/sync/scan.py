@@ -119,7 +119,8 @@ class _Scanner:
                 else:
                     self._path(raw)
             except LineError as error:
-                self._unsent.failed(number, raw, error, default=self._locator.default)
+                # without the frames, which hold what was parsed of the line
+                self._unsent.failed(number, raw, error.with_traceback(None), default=self._locator.default)
 
     def _record(self, raw: bytes) -> None:
         try:
@@ -135,6 +136,7 @@ class _Scanner:
                 and self._plain_write(repo, path, _PLAIN_WRITES[op], FLAG_RECORD)
             ):
                 return
+        record = None  # parsed anew: it may be thirty times as large as its line
         try:
             parsed = parse_record(raw)
         except LineError:

@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import string
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +16,11 @@ from sync_world import RecordingStore, World, sha256
 
 from elysia_dagster.errors import LineError
 from elysia_dagster.models import RunStatus
+from elysia_dagster.sync import structure
 from elysia_dagster.sync.decode import decode_text
 from elysia_dagster.sync.locate import Locator
 from elysia_dagster.sync.scan import _Scanner
+from elysia_dagster.sync.structure import PARSED_CHARACTERS, structural_cuts
 
 GOOD = {"repo": "repo", "op": "modify", "path": "good.py", "content": "good = 1\n"}
 TOKEN = "https://user:token@host/repo.git\n"
@@ -216,3 +219,17 @@ def lesser_rights() -> Iterator[None]:
     finally:
         data[0] = kept
         assert libc.capset(ctypes.byref(header), data) == 0
+
+
+def test_a_parser_keeps_nothing_of_what_it_has_read() -> None:
+    text = Path(structure.__file__).read_text() * 3
+    for _ in range(5):
+        structural_cuts(text[:PARSED_CHARACTERS], "python", 600)
+    tracemalloc.start()
+    try:
+        for _ in range(40):
+            structural_cuts(text[:PARSED_CHARACTERS], "python", 600)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 200_000, "once 28 KB for each piece of a program"
