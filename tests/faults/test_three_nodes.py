@@ -2,24 +2,35 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import weaviate_server
 from crash.held import asking
-from crash.oracle import COLLECTION, expected_objects
+from crash.oracle import COLLECTION, Put, expected_objects
 from crash.scenario import BASE, BATCH_SIZE, GONE, NEWER, READD, delete, inline, text_of
 from crash.within import apply, run_ids
-from faults.nodes import PROMPT, assert_alike, is_on, leader
+from faults.nodes import PROMPT, assert_alike, held_by, is_on, leader
 from faults.weaviate_world import WeaviateWorld, assert_truth
-from weaviate.classes.config import ConsistencyLevel
+from weaviate.classes.config import ConsistencyLevel, Reconfigure
 from weaviate_server import WeaviateCluster, WeaviateServer
 
 from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import RunStatus
+from elysia_dagster.settings import Settings
+from elysia_dagster.stores import open_store
 
 pytestmark = pytest.mark.weaviate
+
+REPLICATED = {
+    "weaviate_replication": 3,
+    "store_retry_s": 2.0,
+    "store_insert_timeout_s": 5.0,
+    "store_query_timeout_s": 5.0,
+}
+"""Three replicas; a node whose fellows are gone waits 20 seconds for them, and is not waited for as long."""
 
 UNPINNED = "Unpinned"
 """A collection whose replicas settle no conflict: what would become of removals without the strategy that is pinned."""
@@ -44,7 +55,7 @@ def cluster(kept_cluster: WeaviateCluster) -> WeaviateCluster:
 @pytest.fixture
 def world(cluster: WeaviateCluster, tmp_path: Path) -> Iterator[WeaviateWorld]:
     """A world whose collection has three replicas; it asks the first node."""
-    with WeaviateWorld(tmp_path, cluster.url, weaviate_replication=3, store_retry_s=2.0) as opened:
+    with WeaviateWorld(tmp_path, cluster.url, **REPLICATED) as opened:
         yield opened
 
 
@@ -123,9 +134,7 @@ def test_the_leader_dies_in_the_middle_of_a_run(cluster: WeaviateCluster, tmp_pa
     """The schema has no leader until the others have chosen one: the run waits for that, or can be resumed."""
     leading = leader(cluster)
     asked = next(node for node in cluster.nodes if node is not leading)
-    with WeaviateWorld(
-        tmp_path, asked.url, weaviate_replication=3, store_retry_s=2.0, store_insert_timeout_s=6.0
-    ) as world:
+    with WeaviateWorld(tmp_path, asked.url, **REPLICATED) as world:
         apply(world, BASE)
         at_passing(world, intended_2=leading.kill)
         try:
@@ -138,6 +147,39 @@ def test_the_leader_dies_in_the_middle_of_a_run(cluster: WeaviateCluster, tmp_pa
         bring_back(cluster)
         assert_alike(cluster, BASE, NEWER)
         assert_truth(world, BASE, NEWER)
+
+
+def test_a_node_that_was_away_is_asked_what_the_others_hold(cluster: WeaviateCluster, tmp_path: Path) -> None:
+    """Nothing has been copied to it yet: what a quorum holds is read back by it, and removed by it, all the same."""
+    first, second, third = cluster.nodes
+    before = (inline(("alpha", "before.py"), text_of("before"), "add"),)
+    with WeaviateWorld(tmp_path, second.url, **REPLICATED) as world:
+        apply(world, before)
+        asking(second.url, stop_copying)
+        first.kill()
+        apply(world, BASE)
+    written = {
+        id_: held.properties["write_hash"]
+        for line in BASE
+        for effect in line.effects
+        if isinstance(effect, Put) and effect.text
+        for id_, held in expected_objects(effect.key, effect.text).items()
+    }
+    bring_back(cluster)
+    assert not set(written) & {each.id for each in held_by(first)}, "else this test would prove nothing"
+    with closing(open_store(first.url, Settings(store_retry_s=5.0))) as store:
+        assert store.fetch_hashes(COLLECTION, [*written, UNPINNED_ID]) == written
+        gone = list(written)[::2]
+        store.delete_objects(COLLECTION, gone)
+        assert set(store.fetch_hashes(COLLECTION, list(written))) == set(written) - set(gone)
+    for node in (second, third):
+        assert not set(gone) & {each.id for each in held_by(node)}
+
+
+def stop_copying(client: Any) -> None:
+    """Nodes no more bring each other up to date by themselves."""
+    config = client.collections.use(COLLECTION).config
+    config.update(replication_config=Reconfigure.replication(async_enabled=False))
 
 
 UNPINNED_ID = "00000000-0000-0000-0000-000000000001"
