@@ -14,14 +14,14 @@ class MortalServer:
     """
 
     def __init__(self, folder: Path, *, environment: dict[str, str] | None = None) -> None:
-        self._server = WeaviateServer(folder, environment=environment)
+        self.server = WeaviateServer(folder, environment=environment)
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._pending: list[Future[None]] = []
-        self.url = self._server.url
-        self.address = f"http://127.0.0.1:{self._server.http_port}"
+        self.url = self.server.url
+        self.address = f"http://127.0.0.1:{self.server.http_port}"
         """As messages name it."""
-        self.http_port = self._server.http_port
-        self.grpc_port = self._server.grpc_port
+        self.http_port = self.server.http_port
+        self.grpc_port = self.server.grpc_port
 
     def __enter__(self) -> "MortalServer":
         self.start()
@@ -29,13 +29,13 @@ class MortalServer:
 
     def __exit__(self, *_: object) -> None:
         self.join()
-        self._thread.submit(self._server.__exit__).result()
+        self._thread.submit(self.server.__exit__).result()
         self._thread.shutdown()
 
     @property
     def pid(self) -> int:
         """The server's process."""
-        return self._server.pid
+        return self.server.pid
 
     def start(self) -> None:
         """Starts it, unless it runs, and waits until it is ready."""
@@ -43,7 +43,7 @@ class MortalServer:
 
     def kill(self) -> None:
         """SIGKILL, now."""
-        self._server.kill()
+        self.server.kill()
 
     def kill_and_start(self, *, after_s: float = 0.0) -> None:
         """Kills it after so many seconds, and starts it at once; does not wait for either."""
@@ -56,10 +56,10 @@ class MortalServer:
         self._pending.clear()
 
     def _start(self) -> None:
-        if not self._server.is_alive:
-            self._server.start()
+        if not self.server.is_alive:
+            self.server.start()
 
     def _kill_and_start(self, after_s: float) -> None:
         time.sleep(after_s)
-        self._server.kill()
-        self._server.start()
+        self.server.kill()
+        self.server.start()
