@@ -5,6 +5,7 @@ from .cluster import WeaviateCluster, healthy_nodes
 from .ports import PortBlock, Ports
 from .server import PortTaken, WeaviateServer, environment_of, running_server
 from .shared import end_shared_server, shared_server
+from .sockets import is_loopback, sockets_of
 
 __all__ = [
     "VERSION",
@@ -18,7 +19,9 @@ __all__ = [
     "environment_of",
     "get",
     "healthy_nodes",
+    "is_loopback",
     "running_server",
     "shared_server",
+    "sockets_of",
     "why_missing",
 ]

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from .binary import binary
 from .ports import PortBlock, Ports
+from .sockets import sockets_of
 
 READY_WITHIN_S = 90.0
 """Seconds after which a server is taken for hanging; it is ready after about 3."""
@@ -180,10 +182,10 @@ class WeaviateServer:
                 status = self._process and self._process.poll()
                 raise RuntimeError(f"{self.name} is not ready (exit status {status}): {self._told()[-2000:]}")
             time.sleep(0.02)
-        if self._may_move:
-            # without the port for other nodes it says that it is ready all the same
-            self._raise_if_port_taken()
-            self._may_move = False
+        # without the port for other nodes it says that it is ready all the same, and logs nothing
+        if sys.platform == "linux" and self.ports.data not in {each.local_port for each in sockets_of(self.pid)}:
+            raise PortTaken(f"{self.name} finds its port {self.ports.data} taken")
+        self._may_move = False
 
     def is_ready(self) -> bool:
         """Whether it says so."""
