@@ -27,6 +27,10 @@ ROWS = (
     "growth",
     "starting",
     "embedding",
+    "weaviate_first_sync",
+    "weaviate_unchanged",
+    "weaviate_changed",
+    "weaviate_peers",
 )
 """Each is a module of this package with ``run(scale)``, which gives its figures."""
 

@@ -46,9 +46,14 @@ class CountingEmbedder:
 
     def vectors(self, texts: Sequence[str]) -> list[list[float]]:
         """A vector for each text, as lists: what LangChain and LlamaIndex ask for."""
-        rows: list[list[float]] = embed(texts).tolist()
+        rows: list[list[float]] = self.array(texts).tolist()
         if self._short_text is not None:
             rows = [row[:-1] if text == self._short_text else row for row, text in zip(rows, texts, strict=True)]
+        return rows
+
+    def array(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The same as one array, in which every vector has its whole length."""
+        rows = embed(texts)
         self.embedded += len(texts)
         os.write(self._progress, b"".join(text_key(text).encode("ascii") + b"\n" for text in texts))
         return rows

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from weaviate_server import why_missing
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+needs_server = pytest.mark.skipif(bool(why_missing()), reason="needs a Weaviate server: make weaviate-server")
 
 
 def figures(row: str, folder: Path) -> list[dict[str, Any]]:
@@ -88,6 +90,47 @@ def test_the_embedder_finds_functions_by_their_docstrings(tmp_path: Path) -> Non
     (figure,) = figures("embedding", tmp_path)
     assert figure["details"]["pairs"] == 300
     assert figure["details"]["mrr"] > 0.6  # among 300; among 4,000 it is lower
+
+
+@needs_server
+def test_sync_and_bare_loop_write_the_same_objects_to_weaviate(tmp_path: Path) -> None:
+    (figure,) = figures("weaviate_first_sync", tmp_path)
+    details = figure["details"]
+    assert details["objects"] == [details["documents"]] * 2
+    assert details["all_right"] == [True, True]
+    assert details["errors"] == []
+
+
+@needs_server
+def test_unchanged_documents_on_weaviate_cost_no_request_each(tmp_path: Path) -> None:
+    (figure,) = figures("weaviate_unchanged", tmp_path)
+    details = figure["details"]
+    assert all(outcomes == {"unchanged": details["documents"]} for outcomes in details["outcomes"][1:])
+    assert details["embedded"] == details["objects"] == details["documents"]
+    assert details["most_requests"] <= 20
+    for requests in details["requests"][1:]:
+        assert not {"BatchObjects", "BatchDelete", "Search"} & {name.rpartition(" ")[2] for name in requests}
+
+
+@needs_server
+def test_a_hundredth_changed_on_weaviate_is_all_that_is_embedded(tmp_path: Path) -> None:
+    (figure,) = figures("weaviate_changed", tmp_path)
+    details = figure["details"]
+    assert details["counts"] == [{"deleted": 6, "indexed": 6, "unchanged": 588}]
+    assert (details["objects"], details["embedded"]) == ([details["documents"]], [6])
+    assert details["all_right"] == [True]
+
+
+@needs_server
+def test_every_row_of_the_peers_ends_with_a_true_collection(tmp_path: Path) -> None:
+    parts = {each["details"]["part"]: each["details"] for each in figures("weaviate_peers", tmp_path)}
+    assert list(parts) == ["first_sync", "unchanged", "changed", "killed_embedded", "killed_stored", "rejected"]
+    for details in parts.values():
+        assert (details["all_right"], details["error"], details["objects"]) == (True, None, details["documents"])
+    for point in ("killed_embedded", "killed_stored"):
+        assert parts[point]["embedded_before"] > 0
+        assert parts[point]["embedded_twice"] <= 200
+    assert parts["rejected"]["first_error"]
 
 
 @pytest.mark.parametrize(("size_to", "expected"), [(1.0, 1.0), (1.2, 1.2), (0.5, 0.5)])
