@@ -1,6 +1,6 @@
 """A folder that means harm: links out and in circles, FIFOs, sockets, devices, sparse files, broken text, odd names.
 
-Beside the root lies the canary: whatever happens, its words may be in no store, no database and no message.
+Beside the root, and in a ``.git``, lies the canary: its words may be in no store, no database and no message.
 """
 
 import codecs
@@ -8,7 +8,7 @@ import os
 import socket
 from pathlib import Path
 
-CANARY = "canary-7f3e9d51: what lies outside the roots"
+CANARY = "canary-7f3e9d51: what nobody may read"
 
 INDEXED, SKIPPED, FAILED = "indexed", "skipped", "failed"
 
@@ -25,6 +25,8 @@ def make_folder(root: Path) -> dict[str, tuple[str, bytes]]:
     (root.parent / f"{root.name}-2" / "secret.txt").write_text(CANARY)
     repo = root / "repo"
     (repo / "deep" / "er").mkdir(parents=True)
+    (repo / ".git").mkdir()
+    (repo / ".git" / "config").write_text(CANARY)
     made: dict[str, tuple[str, bytes]] = {}
     for name, data in _files().items():
         (repo / name).write_bytes(data)
