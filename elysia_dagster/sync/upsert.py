@@ -170,9 +170,7 @@ class BatchUpserter:
         objects = [each for some in sending.objects.values() for each in some]
         if not objects:
             return
-        store = self._work.store
-        self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
-        rejections = store.upsert(self._collection.name, objects)
+        rejections = self._write(objects)
         self._faults("inserted")
         rejected = {each.id: reason for each, reason in zip(objects, rejections, strict=True) if reason is not None}
         for place, some in sending.objects.items():
@@ -182,9 +180,10 @@ class BatchUpserter:
         accepted = [each for each in objects if each.id not in rejected]
         differing = self._differing(accepted)
         if differing:  # the answer was lost, or was no proof: repair is delete, then insert
-            store.delete_objects(self._collection.name, [each.id for each in differing])
+            self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
+            self._work.store.delete_objects(self._collection.name, [each.id for each in differing])
             self._faults("repair-deleted")
-            store.upsert(self._collection.name, differing)
+            self._write(differing)
             self._faults("repair-inserted")
             if self._differing(differing):
                 raise StoreUnavailable(
@@ -192,6 +191,16 @@ class BatchUpserter:
                     next_step="Check the store's health, then resume: nothing of the batch is settled.",
                 )
         self._faults("verified")
+
+    def _write(self, objects: list[StoreObject]) -> list[str | None]:
+        """Each object's rejection, or None. One request at a time: the lease is made to outlive each, and a batch of
+        many chunks needs no more of the store's patience than a small one."""
+        most = self._work.engine.settings.request_objects
+        rejections: list[str | None] = []
+        for first in range(0, len(objects), most):
+            self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
+            rejections += self._work.store.upsert(self._collection.name, objects[first : first + most])
+        return rejections
 
     def _differing(self, objects: list[StoreObject]) -> list[StoreObject]:
         held = self._work.store.fetch_hashes(self._collection.name, [each.id for each in objects])

@@ -172,3 +172,15 @@ def test_two_processes_that_make_the_collection_at_once(world: World) -> None:
     run = world.sync(*RAW)
     assert run.status is RunStatus.COMPLETED
     assert world.query("SELECT COUNT(*) FROM collections") == [(1,)]
+
+
+def test_many_chunks_are_written_a_request_at_a_time(world: World) -> None:
+    """The store's patience, and the lease that covers it, are for one request, whatever a batch holds."""
+    engine = world.open_engine(request_objects=3)
+    store, _ = interpose(engine)
+    calls: list[str] = []
+    store.before = calls.append
+    lines = (inline(("alpha", "big.py"), text_of("big", 10)), inline(("alpha", "small.py"), text_of("small")))
+    apply(world, lines, engine)
+    assert calls.count("upsert") == 4
+    assert_applied(world, lines)
