@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from elysia_dagster.models import Chunk, Outcome
+from elysia_dagster.sync import columns
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange
 from elysia_dagster.sync.files import write_aside
 from elysia_dagster.sync.planfile import PlannedChange
@@ -34,17 +35,17 @@ def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str)
         ],
         metadata={b"batch": _header(batch, model_id, chunker)},
     )
-    columns = [
-        pa.array([chunk.text for chunk in chunks], pa.large_string()),
-        pa.array([chunk.start_line for chunk in chunks], pa.int32()),
-        pa.array([chunk.end_line for chunk in chunks], pa.int32()),
-        pa.array(batch.write_hashes, pa.string()),
+    arrays = [
+        columns.texts([chunk.text for chunk in chunks], pa.large_string()),
+        columns.numbers([chunk.start_line for chunk in chunks], pa.int32()),
+        columns.numbers([chunk.end_line for chunk in chunks], pa.int32()),
+        columns.texts(batch.write_hashes, pa.string()),
     ]
     if dimensions := batch.vectors.shape[1]:  # of no dimensions where the store makes the vectors
-        flat = pa.array(np.ascontiguousarray(batch.vectors, dtype=np.float32).reshape(-1))
+        flat = columns.numbers(batch.vectors.reshape(-1), pa.float32())
         schema = schema.append(pa.field("vector", pa.list_(pa.float32(), dimensions)))
-        columns.append(pa.FixedSizeListArray.from_arrays(flat, dimensions))
-    table = pa.record_batch(columns, schema=schema)
+        arrays.append(pa.FixedSizeListArray.from_arrays(flat, dimensions))
+    table = pa.RecordBatch.from_arrays(arrays, schema=schema)
     whole = pa.BufferOutputStream()
     with pa.ipc.new_file(whole, schema) as writer:
         writer.write_batch(table)
@@ -93,7 +94,7 @@ def _made_of(header: dict[str, Any], table: pa.RecordBatch) -> EmbeddedBatch:
     hashes = tuple(table.column("write_hash").to_pylist())
     vectors = np.zeros((len(texts), 0), dtype=np.float32)
     if "vector" in table.schema.names:
-        vectors = table.column("vector").flatten().to_numpy().reshape(len(texts), -1)
+        vectors = columns.array_of(table.column("vector").flatten()).reshape(len(texts), -1)
     changes = tuple(_change(fields, texts, starts, ends) for fields in header["changes"])
     return EmbeddedBatch(number=header["number"], changes=changes, vectors=vectors, write_hashes=hashes, embedded=0)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from elysia_dagster.checkpoint import claims, folders, ledger, lines, runs
+from elysia_dagster.sync import columns
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.files import resources_named, write_aside
 from elysia_dagster.sync.locate import Locator
@@ -194,12 +195,12 @@ def _winning_slices(draft: Path, wins: np.ndarray, flags: np.ndarray) -> Iterato
     for batch in read_draft(draft):
         mask = wins[at : at + batch.num_rows]
         at += batch.num_rows
-        kept = batch.filter(pa.array(mask))
+        kept = batch if mask.all() else batch.filter(columns.flags(mask))
         here = flags[winner : winner + kept.num_rows]
         winner += kept.num_rows
         place = batch.schema.get_field_index("flags")
-        merged = kept.column(place).to_numpy() | here
-        yield kept.set_column(place, batch.schema.field(place), pa.array(merged, pa.int8()))
+        merged = columns.array_of(kept.column(place)) | here
+        yield kept.set_column(place, batch.schema.field(place), columns.numbers(merged, pa.int8()))
 
 
 def _set_aside_superseded(

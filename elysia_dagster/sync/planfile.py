@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from elysia_dagster.errors import InputError
+from elysia_dagster.sync.columns import array_of, numbers, texts
 from elysia_dagster.sync.winners import ChangeIndex, ChangeKind
 
 FLAG_RECORD = 1
@@ -89,8 +90,7 @@ class PlanFile:
 
     def lines(self, batch: int) -> np.ndarray:
         """int32: the line of every change of a batch, in order."""
-        found: np.ndarray = self._reader.get_batch(batch).column(0).to_numpy()
-        return found
+        return array_of(self._reader.get_batch(batch).column(0))
 
     def changes(self, batch: int) -> list[PlannedChange]:
         """The changes of a batch, in order."""
@@ -141,11 +141,14 @@ class DraftWriter:
             return
         *columns, segments, sizes = zip(*self.rows, strict=True)
         self.rows.clear()
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-        self._writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        arrays = [
+            texts(column, field.type) if field.type == pa.string() else numbers(column, field.type)
+            for column, field in zip(columns, SCHEMA, strict=True)
+        ]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
         self._index.extend(
-            lines=arrays[0].to_numpy(),
-            kinds=arrays[5].to_numpy(),
+            lines=array_of(arrays[0]),
+            kinds=array_of(arrays[5]),
             segments=np.array(segments, dtype=np.int32),
             sizes=np.minimum(np.array(sizes, dtype=np.int64), 0xFFFF_FFFF).astype(np.uint32),
             repositories=columns[3],
@@ -195,7 +198,7 @@ def write_batches(
     """Writes the plan: ``slices`` hold the changes that count, ``cuts`` says where batches begin and end."""
     schema = SCHEMA.with_metadata({b"plan": json.dumps(metadata).encode()})
     with pa.ipc.new_file(sink, schema) as writer:
-        rest = SCHEMA.empty_table()
+        rest = pa.Table.from_batches([], schema=SCHEMA)  # empty_table() loads pandas (see ``columns``)
         for start, end in cuts:
             while rest.num_rows < end - start:
                 rest = pa.concat_tables([rest, pa.Table.from_batches([next(slices)])])
