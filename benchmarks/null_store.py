@@ -14,6 +14,7 @@ class NullStore:
 
     url = "null:"
     request_timeout_s = 1.0
+    rewrites_identical = True
 
     def __init__(self) -> None:
         self._collections: dict[str, CollectionInfo] = {}

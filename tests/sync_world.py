@@ -37,6 +37,7 @@ class RecordingStore:
     def __init__(self, url: str = "recording:") -> None:
         self.url = url
         self.request_timeout_s = 1.0
+        self.rewrites_identical = True
         self.collections: dict[str, CollectionInfo] = {}
         self.objects: dict[str, StoreObject] = {}
         self.sent: list[list[str]] = []

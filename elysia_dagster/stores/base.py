@@ -19,6 +19,9 @@ class VectorStore(Protocol):
     request_timeout_s: float
     """The longest that one ``upsert`` or ``delete_objects`` call may take, in seconds, retries included."""
 
+    rewrites_identical: bool
+    """Whether an object that is written again just as it is gets anew what an interrupted write of it left out."""
+
     def describe(self, collection: str) -> CollectionInfo | None:
         """What the store says of a collection, or None where there is none. Creates nothing."""
         ...

@@ -33,6 +33,9 @@ from elysia_dagster.stores.weaviate_write import WeaviateWriter
 class WeaviateStore:
     """``VectorStore`` on a server. Nothing is contacted before the first call."""
 
+    rewrites_identical: bool = False
+    """An object found unchanged keeps its old place in the vector index, or none (server 1.38.11)."""
+
     def __init__(self, url: str, settings: Settings) -> None:
         """Raises ``UsageError`` for an address that does not parse."""
         self._settings = settings

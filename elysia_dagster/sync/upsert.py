@@ -170,6 +170,7 @@ class BatchUpserter:
         objects = [each for some in sending.objects.values() for each in some]
         if not objects:
             return
+        self._clear_interrupted(sending)
         rejections = self._write(objects)
         self._faults("inserted")
         rejected = {each.id: reason for each, reason in zip(objects, rejections, strict=True) if reason is not None}
@@ -191,6 +192,32 @@ class BatchUpserter:
                     next_step="Check the store's health, then resume: nothing of the batch is settled.",
                 )
         self._faults("verified")
+
+    def _clear_interrupted(self, sending: _Sending) -> None:
+        """Removes what is to be written again just as it is, where the store would leave it as it is.
+
+        Repair, so it deletes first: an object whose write was interrupted may lack its place in an index, which the
+        same write again does not give it. Asked for by an interrupted run, a suspect document, and ``force``.
+        """
+        store = self._work.store
+        if store.rewrites_identical:
+            return
+        options = self._work.run.options
+        is_forced = options is not None and options.force
+        again = [
+            each
+            for place, some in sending.objects.items()
+            if is_forced or sending.removals[place].before in (DocumentState.WRITING, DocumentState.SUSPECT)
+            for each in some
+        ]
+        if not again:
+            return
+        held = store.fetch_hashes(self._collection.name, [each.id for each in again])
+        identical = [each.id for each in again if held.get(each.id) == each.write_hash]
+        if identical:
+            self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
+            store.delete_objects(self._collection.name, identical)
+            self._faults("interrupted-cleared")
 
     def _write(self, objects: list[StoreObject]) -> list[str | None]:
         """Each object's rejection, or None. One request at a time: the lease is made to outlive each, and a batch of

@@ -35,6 +35,9 @@ REPAIR = ("repair-deleted", "repair-inserted")
 ADOPTION = ("adoption-fenced", "adoption-registered", "adoption-noted", "adoption-scanned", "adopted")
 """Passed where a collection is taken over; killed before the last of them it must be taken over again."""
 
+REWRITING = ("interrupted-cleared",)
+"""Passed where a store takes nothing anew that it holds just so, and an interrupted write is made again."""
+
 REMOVING_UNSURE = ("documents-removed",)
 """Passed where documents go of which the ledger is not sure how many chunks there are."""
 

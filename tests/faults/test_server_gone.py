@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from crash.interposed import interpose
 from crash.oracle import Line
 from crash.scenario import BASE, BATCH_SIZE, NEWER, delete, inline, on_disk, text_of
 from crash.within import apply, run_ids
 from faults.mortal import MortalServer
-from faults.weaviate_world import WeaviateWorld, assert_truth
+from faults.weaviate_world import LARGE, WeaviateWorld, assert_searchable, assert_truth
 from sync_world import COLLECTION
 
 from elysia_dagster.errors import StoreUnavailable
@@ -159,3 +160,29 @@ def assert_nothing_charged(world: WeaviateWorld) -> None:
     for run_id, processed, succeeded, failed in counted:
         ((rows,),) = world.query("SELECT COUNT(*) FROM completed_lines WHERE run_id = ?", run_id)
         assert (processed, succeeded, failed) == (rows, rows, 0)
+
+
+@pytest.mark.parametrize("after_s", [0.02, 0.06, 0.12])
+def test_what_a_killed_server_has_half_written_is_searchable_once_the_run_went_on(
+    tmp_path: Path, after_s: float
+) -> None:
+    """A server of its own: what it acknowledged before, its vector index may have lost (see README)."""
+    with (
+        MortalServer(tmp_path / "server") as server,
+        WeaviateWorld(tmp_path, server.url, store_retry_s=0.2) as world,
+    ):
+        store, _ = interpose(world.engine)
+
+        def before(name: str) -> None:
+            if name == "upsert":
+                store.before = lambda _name: None
+                server.kill_and_start(after_s=after_s)
+
+        store.before = before
+        with pytest.raises(StoreUnavailable):
+            apply(world, LARGE, batch_size=40)
+        server.join()
+        assert_nothing_charged(world)
+        assert apply(world, LARGE, batch_size=40).status is RunStatus.COMPLETED
+        assert_truth(world, LARGE)
+        assert_searchable(server.url)

@@ -5,15 +5,13 @@ Whatever the moment, nobody is charged, and the collection is the truth.
 
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 
 import pytest
 from crash.interposed import interpose
-from crash.oracle import Line
-from crash.scenario import BASE, BATCH_SIZE, NEWER, inline
+from crash.scenario import BASE, BATCH_SIZE, NEWER
 from crash.within import apply
 from faults.mortal import MortalServer
-from faults.weaviate_world import WeaviateWorld, assert_searchable, assert_truth
+from faults.weaviate_world import LARGE, WeaviateWorld, assert_searchable, assert_truth
 
 from elysia_dagster.models import RunStatus
 
@@ -21,17 +19,6 @@ pytestmark = pytest.mark.weaviate
 
 BUDGET_S = 120.0
 """Seconds that a store which does not answer is tried again: many times what a start takes."""
-
-
-def prose(seed: int) -> str:
-    """A text of five chunks or so, of words that no other text has."""
-    chance = Random(seed)
-    words = ("".join(chance.choices("bcdfghjklmnpqrstvwxyzaeiou", k=7)) for _ in range(1_300))
-    return " ".join(words) + "\n"
-
-
-LARGE: tuple[Line, ...] = tuple(inline(("repo", f"d{n}.txt"), prose(n)) for n in range(120))
-"""Some 600 objects, in batches of 40 lines a full request each."""
 
 
 @pytest.fixture

@@ -3,10 +3,12 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from crash.held import asking, drop_collection, weaviate_holds
 from crash.oracle import COLLECTION, Line
+from crash.scenario import inline
 from crash.within import assert_applied
 from sync_world import World
 
@@ -20,6 +22,17 @@ INDEXED_WITHIN_S = 30.0
 
 IMPATIENT = {"store_connect_timeout_s": 5.0, "store_query_timeout_s": 10.0, "store_insert_timeout_s": 20.0}
 """Time limits that a healthy server on this machine is never near."""
+
+
+def prose(seed: int) -> str:
+    """A text of five chunks or so, of words that no other text has."""
+    chance = Random(seed)
+    words = ("".join(chance.choices("bcdfghjklmnpqrstvwxyzaeiou", k=7)) for _ in range(1_300))
+    return " ".join(words) + "\n"
+
+
+LARGE: tuple[Line, ...] = tuple(inline(("repo", f"d{n}.txt"), prose(n)) for n in range(120))
+"""Some 600 objects, in batches of 40 lines a full request each."""
 
 
 class WeaviateWorld(World):
