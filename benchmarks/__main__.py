@@ -25,6 +25,7 @@ ROWS = (
     "first_sync",
     "dagster_job",
     "growth",
+    "reconciling",
     "starting",
     "embedding",
     "weaviate_first_sync",

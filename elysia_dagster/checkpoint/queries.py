@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, case, func, or_, select
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.database import Database
@@ -19,6 +19,9 @@ from elysia_dagster.checkpoint.schema import (
 )
 from elysia_dagster.models import DocumentState, ErrorKind, RunStatus
 
+REPAIR_IDENTITY = "reconcile:"
+"""How the identity of a repair begins, which is a run without a changeset; a collection's id follows."""
+
 
 def list_runs(database: Database, *, limit: int = 20) -> list[RunRecord]:
     """The latest runs, newest first."""
@@ -30,11 +33,18 @@ def list_runs(database: Database, *, limit: int = 20) -> list[RunRecord]:
 
 
 def unfinished_runs(database: Database) -> list[RunRecord]:
-    """Runs that wait to be resumed or are worked on, oldest first; those of the earlier system are left out."""
+    """Runs that wait to be resumed or are worked on, oldest first.
+
+    Those of the earlier system are left out, and repairs: there is no changeset to go on with.
+    """
     with database.read() as connection:
         rows = connection.execute(
             select(sync_runs)
-            .where(sync_runs.c.status == RunStatus.RUNNING.value, sync_runs.c.sequence.is_not(None))
+            .where(
+                sync_runs.c.status == RunStatus.RUNNING.value,
+                sync_runs.c.sequence.is_not(None),
+                or_(sync_runs.c.identity.is_(None), sync_runs.c.identity.not_like(f"{REPAIR_IDENTITY}%")),
+            )
             .order_by(sync_runs.c.sequence)
         ).mappings()
         return [RunRecord.from_row(row) for row in rows]

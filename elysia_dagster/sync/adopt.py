@@ -117,7 +117,7 @@ def _note_ours(
             )
 
     for each in objects:
-        if not _is_ours(known.name, each):
+        if not is_ours(known.name, each):
             foreign += 1
             continue
         key = (each.repository, each.relative_path)
@@ -129,7 +129,8 @@ def _note_ours(
     return foreign
 
 
-def _is_ours(collection: str, each: ScannedObject) -> bool:
+def is_ours(collection: str, each: ScannedObject) -> bool:
+    """Whether an object is a chunk of a document as this project numbers them, which its id tells."""
     # a table of another hand may hold nothing in any column
     if each.chunk_index is None or not 0 <= each.chunk_index < MOST_CHUNKS:
         return False

@@ -41,6 +41,9 @@ REWRITING = ("interrupted-cleared",)
 REMOVING_UNSURE = ("documents-removed",)
 """Passed where documents go of which the ledger is not sure how many chunks there are."""
 
+RECONCILE = ("reconcile-scanned", "reconcile-compared")
+"""Passed where store and ledger are compared: only a temporary file is left."""
+
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
 
