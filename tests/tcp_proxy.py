@@ -18,6 +18,10 @@ _READ = 64 * 1024
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """Linger for no time: closing sends RST, and drops what was not sent."""
 
+_APART_S = 0.05
+"""Seconds between the last byte of an answer that is cut and the RST. Where the two come at once grpcio (1.78.2) often
+reads the one and never sees the other: then it waits for the call's deadline. A ``reset`` may still show that."""
+
 _TICK_S = 0.05
 """Seconds that a slow proxy waits between two pieces."""
 
@@ -41,21 +45,15 @@ class TcpProxy:
     force. They last until ``release``; what they do to a connection they do to those that come later too.
 
     A connection is accepted before the target is asked: where the target is dead, the client's is reset. The client
-    must be the first to speak, as it is in HTTP.
+    must be the first to speak, as it is in HTTP. ``connections`` accepted, ``request_bytes`` and ``answer_bytes``
+    forwarded, and answers ``cut`` are counted from the beginning.
     """
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
         self._block = PortBlock()
         self.port = self._block.first
-        self.connections = 0
-        """Accepted until now."""
-        self.request_bytes = 0
-        """Forwarded to the target until now."""
-        self.answer_bytes = 0
-        """Forwarded to clients until now."""
-        self.cut = 0
-        """Answers that were cut until now."""
+        self.connections = self.request_bytes = self.answer_bytes = self.cut = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"tcp-proxy-{self.port}", daemon=True)
         self._listener: socket.socket | None = None
@@ -240,7 +238,7 @@ class TcpProxy:
                 await self._requests_pass.wait()
                 if self._armed is None:
                     piece, data = data, b""
-                    self.request_bytes += await self._send(connection, connection.server, piece, self._requests_pass)
+                    await self._send(connection, connection.server, piece)
                 else:
                     data = await self._send_until_armed(connection, data)
         await self._requests_pass.wait()
@@ -253,7 +251,7 @@ class TcpProxy:
                 return data
             count, action = self._armed
             piece, rest = data[:count], data[count:]
-            self.request_bytes += await self._send(connection, connection.server, piece, self._requests_pass)
+            await self._send(connection, connection.server, piece)
             self._armed = (count - len(piece), action)
             if len(piece) == count:
                 self._armed = None
@@ -274,25 +272,28 @@ class TcpProxy:
             if is_cut:
                 self._cuts_left -= 1
                 self._answer_left = self._cut_after
-            self.answer_bytes += await self._send(connection, connection.client, data[:passed], self._answers_pass)
+            await self._send(connection, connection.client, data[:passed])
             if is_cut:
+                await asyncio.sleep(_APART_S)
                 self.cut += 1
                 connection.broken.set()
                 return
         await self._answers_pass.wait()
         connection.client.shutdown(socket.SHUT_WR)
 
-    async def _send(self, connection: _Connection, to: socket.socket, data: bytes, gate: asyncio.Event) -> int:
-        """Sends at the rate that is in force, while nothing is held; gives the number of bytes."""
-        sent = 0
-        while sent < len(data):
-            await gate.wait()
+    async def _send(self, connection: _Connection, to: socket.socket, data: bytes) -> None:
+        """Sends at the rate that is in force, while nothing is held; counts before the receiver can know."""
+        is_answer = to is connection.client
+        while data:
+            await (self._answers_pass if is_answer else self._requests_pass).wait()
             if connection.broken.is_set():
                 raise ConnectionResetError
             limit = len(data) if self._rate == math.inf else max(1, int(self._rate * _TICK_S))
-            piece = data[sent : sent + limit]
+            piece, data = data[:limit], data[limit:]
+            if is_answer:
+                self.answer_bytes += len(piece)
+            else:
+                self.request_bytes += len(piece)
             await self._loop.sock_sendall(to, piece)
             if self._rate != math.inf:
                 await asyncio.sleep(len(piece) / self._rate)
-            sent += len(piece)
-        return sent
