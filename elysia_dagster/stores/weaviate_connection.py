@@ -2,7 +2,6 @@
 
 import json
 import logging
-import queue
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -199,22 +198,17 @@ class WeaviateConnection:
             channel = grpc.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(), options=_CHANNEL_OPTIONS)
         else:
             channel = grpc.insecure_channel(f"{host}:{port}", options=_CHANNEL_OPTIONS)
-        states: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        ends = {grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.TRANSIENT_FAILURE}
+        health = channel.unary_unary("/grpc.health.v1.Health/Check")  # bytes in, bytes out: an empty message
         try:
-            channel.subscribe(states.put, try_to_connect=True)
-            state = None
-            while state not in ends:
-                state = states.get(timeout=self._connect_s)
-        except queue.Empty:
-            state = None
+            health(b"", timeout=self._connect_s)
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                raise ConnectionError(
+                    f"nothing takes gRPC connections at {host}:{port}, which grpc_host and grpc_port in the store URL "
+                    f"name: {error.details()}"
+                ) from None  # else the sentence would be that of the cause
         finally:
-            channel.unsubscribe(states.put)
             channel.close()
-        if state is not grpc.ChannelConnectivity.READY:
-            raise ConnectionError(
-                f"nothing takes gRPC connections at {host}:{port} (grpc_host and grpc_port in the store URL name it)"
-            )
 
 
 class _Untried:
