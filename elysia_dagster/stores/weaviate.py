@@ -119,7 +119,10 @@ class WeaviateStore:
 
     def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
         """``write_hash`` by id, asked of as many replicas as the consistency level says."""
-        return self._reader(collection).hashes(ids)
+        if not distinct(ids):  # nothing is asked that would fail
+            self._structure.load(collection)
+            return {}
+        return WeaviateReader(self._connection, self._structure.last(collection), self._consistency).hashes(ids)
 
     def count(self, collection: str, *, repository: str | None = None) -> int:
         """Objects, counted by the server: of all 3 ms, of one repository 25 ms for each 1,000."""

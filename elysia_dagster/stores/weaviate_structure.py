@@ -67,11 +67,16 @@ class WeaviateStructure:
         self._connection = connection
         self._settings = settings
         self._address = connection.address
+        self._last: dict[str, FoundCollection] = {}
 
     def find(self, collection: str) -> FoundCollection | None:
         """A collection as it is now; None where there is none, or not that tenant of it."""
         found = self._find_schema(collection)
-        return found if found is not None and self._has_tenant(collection) else None
+        if found is None or not self._has_tenant(collection):
+            self._last.pop(collection, None)
+            return None
+        self._last[collection] = found
+        return found
 
     def load(self, collection: str) -> FoundCollection:
         """The same. Raises ``CollectionMismatch`` where it is not there."""
@@ -79,6 +84,10 @@ class WeaviateStructure:
         if found is None:
             raise missing_collection(collection, self._address.url)
         return found
+
+    def last(self, collection: str) -> FoundCollection:
+        """The collection as it was when last looked at: for a read that itself fails where it is gone."""
+        return self._last.get(collection) or self.load(collection)
 
     def ensure(self, collection: str, marks: Marks) -> FoundCollection:
         """Makes a collection, or its tenant, or completes what is there; of several processes at once one makes it."""
