@@ -1,5 +1,6 @@
 """What people ask the checkpoint: runs, summary, failed lines, outcomes. Reads only."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -110,6 +111,16 @@ def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int
         statement = statement.where(failed_lines.c.run_id == run_id)
     with database.read() as connection:
         return [{**row, "stale": bool(row["stale"])} for row in connection.execute(statement).mappings()]
+
+
+def is_repair(run: RunRecord) -> bool:
+    """Whether a run is a repair, which has no changeset."""
+    return (run.identity or "").startswith(REPAIR_IDENTITY)
+
+
+def repair_command(collection: str, store: str) -> str:
+    """What to type to repair a collection, or to go on with that."""
+    return shlex.join(["elysiactl", "index", "reconcile", "--collection", collection, "--store", store, "--repair"])
 
 
 def retry_command(run: RunRecord, failures: Sequence[Mapping[str, Any]]) -> str:

@@ -12,14 +12,14 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, literal_column, null, select, update
 
-from elysia_dagster.checkpoint import clock, runs
+from elysia_dagster.checkpoint import clock, lookup, runs
 from elysia_dagster.checkpoint.claims import Lease, check_token, lease_lost, live_holder
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.ledger import Key, document_of
 from elysia_dagster.checkpoint.owner import Host
-from elysia_dagster.checkpoint.queries import REPAIR_IDENTITY
+from elysia_dagster.checkpoint.queries import REPAIR_IDENTITY, is_repair
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow, RunOptions, RunRecord, Settlement
-from elysia_dagster.checkpoint.schema import documents, repository_changesets, run_repositories, sync_runs
+from elysia_dagster.checkpoint.schema import documents, repository_changesets, sync_runs
 from elysia_dagster.models import DocumentState, RunStatus
 
 ROWS_AT_ONCE = 2_000
@@ -80,15 +80,15 @@ def look_at_writers(database: Database, known: CollectionRecord, host: Host) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Meanwhile:
-    """What may have moved since a moment: documents whose version is of one of ``sequences``, and all documents of
-    ``repositories``, which a repair has mended."""
+    """What may have moved since a moment: documents whose version is of one of ``sequences``; any, if ``is_repaired``,
+    since a repair moves no version."""
 
     sequences: frozenset[int]
-    repositories: frozenset[str]
+    is_repaired: bool
 
-    def has_moved(self, repository: str, row: DocumentRow | None) -> bool:
+    def has_moved(self, row: DocumentRow | None) -> bool:
         """Whether a document may be another one than at that moment."""
-        return repository in self.repositories or (row is not None and row.version[0] in self.sequences)
+        return self.is_repaired or (row is not None and row.version[0] in self.sequences)
 
 
 def moved_since(database: Database, known: CollectionRecord, before: Writers, host: Host) -> Meanwhile:
@@ -97,24 +97,14 @@ def moved_since(database: Database, known: CollectionRecord, before: Writers, ho
         running = _runs_of(connection, known, [RunStatus.RUNNING.value])
         finished = [each.value for each in RunStatus if each is not RunStatus.RUNNING]
         ended = _runs_of(connection, known, finished, before.moment)
-        moved = [
-            *ended,
-            *(
-                run
-                for run in running
-                if run.sequence in before.live
-                or live_holder(run, host)
-                or before.tokens.get(run.sequence or 0) != run.lease_token
-            ),
-        ]
-        repairs = [run.run_id for run in moved if is_repair(run)]
-        mended = connection.execute(
-            select(run_repositories.c.repository).where(run_repositories.c.run_id.in_(repairs))
-        ).scalars()
-        return Meanwhile(
-            sequences=frozenset(run.sequence or 0 for run in moved if not is_repair(run)),
-            repositories=frozenset(mended),
-        )
+    moved = ended + [
+        run
+        for run in running
+        if run.sequence in before.live
+        or live_holder(run, host)
+        or before.tokens.get(run.sequence or 0) != run.lease_token
+    ]
+    return Meanwhile(sequences=frozenset(run.sequence or 0 for run in moved), is_repaired=any(map(is_repair, moved)))
 
 
 def _runs_of(
@@ -130,11 +120,6 @@ def _runs_of(
         )
     ).mappings()
     return [RunRecord.from_row(row) for row in rows]
-
-
-def is_repair(run: RunRecord) -> bool:
-    """Whether a run is a repair, which has no changeset."""
-    return (run.identity or "").startswith(REPAIR_IDENTITY)
 
 
 def latest_options(database: Database, known: CollectionRecord) -> RunOptions | None:
@@ -176,12 +161,21 @@ def commits_of(database: Database, collection_id: int) -> dict[str, str]:
         return {row.repository: row.commit_id for row in rows}
 
 
+def unfinished_repair(database: Database, known: CollectionRecord) -> RunRecord | None:
+    """The repair of a collection that is under way, or that a killed process has left."""
+    return lookup.find_unfinished(database, _identity(known))
+
+
+def _identity(known: CollectionRecord) -> str:
+    return f"{REPAIR_IDENTITY}{known.collection_id}"
+
+
 def start_repair(database: Database, known: CollectionRecord, *, source: str, options: RunOptions) -> RunRecord:
     """Opens the repair of a collection, or gives the one that a killed process has left."""
     run, _ = runs.start_run(
         database,
         run_id=f"reconcile-{clock.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
-        identity=f"{REPAIR_IDENTITY}{known.collection_id}",
+        identity=_identity(known),
         digest="",
         input_source=source,
         total_lines=0,

@@ -41,24 +41,24 @@ class Spill:
     """The file, in a new ``folder`` that goes with it. A context manager; every method raises ``ResourceExhausted``."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._ends: list[int] = []
 
     def __enter__(self) -> "Spill":
-        with _disk_full_named(self._folder):
-            self._folder.mkdir(parents=True)
-            self._connection = sqlite3.connect(self._folder / "spill.db", isolation_level=None, check_same_thread=False)
+        with _disk_full_named(self.folder):
+            self.folder.mkdir(parents=True)
+            self._connection = sqlite3.connect(self.folder / "spill.db", isolation_level=None, check_same_thread=False)
             self._connection.executescript(_SCHEMA)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def add_slice(self, objects: list[SpilledObject]) -> None:
         """Writes ``SLICE`` objects or so, which are sorted in place."""
         objects.sort(key=_KEY)
-        with _disk_full_named(self._folder):
+        with _disk_full_named(self.folder):
             self._connection.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?)", objects)
         self._ends.append((self._ends[-1] if self._ends else 0) + len(objects))
 
@@ -82,7 +82,7 @@ class Spill:
 
     def add_foreign(self, objects: Sequence[tuple[str, str, str]]) -> None:
         """Ids, repositories and paths of objects that are not ours."""
-        with _disk_full_named(self._folder):
+        with _disk_full_named(self.folder):
             self._connection.executemany("INSERT INTO foreign_objects VALUES (?, ?, ?)", objects)
 
     def foreign(self, *, limit: int) -> list[tuple[str, str, str]]:
@@ -100,7 +100,7 @@ class Spill:
 
     def add_findings(self, findings: Iterable[tuple[str, str]]) -> None:
         """Repository and body of what differs, in an order that is kept."""
-        with _disk_full_named(self._folder):
+        with _disk_full_named(self.folder):
             self._connection.executemany("INSERT INTO findings VALUES (?, ?)", findings)
 
     def repositories(self) -> list[str]:

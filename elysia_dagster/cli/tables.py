@@ -148,6 +148,8 @@ def standing(run: RunRecord) -> str:
         return f"{run.status.value}, dry run" if run.dry_run else str(run.status.value)
     if run.sequence is None:
         return "cannot be resumed"  # the earlier system's
+    if queries.is_repair(run):
+        return "running" if _holder(run) else "interrupted"
     return "running" if _holder(run) else "waits to be resumed"
 
 
@@ -157,6 +159,8 @@ def next_command(run: RunRecord, failures: list[dict[str, Any]]) -> str:
         return queries.retry_command(run, failures)
     if run.status is not RunStatus.RUNNING or _holder(run):
         return ""
+    if queries.is_repair(run):
+        return queries.repair_command(run.collection_name, run.store or "")
     return f"elysiactl index {'abandon' if run.sequence is None else 'resume'} --run-id {run.run_id}"
 
 

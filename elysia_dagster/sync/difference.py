@@ -51,6 +51,11 @@ class Finding(NamedTuple):
     row: DocumentRow | None
     is_right: bool
 
+    @property
+    def is_left_over_only(self) -> bool:
+        """Whether all that the document should have is there, and right."""
+        return set(self.differences) == {Difference.LEFT_OVER}
+
     def to_json(self) -> str:
         """For the spill."""
         held, row = self.held, self.row

@@ -11,16 +11,12 @@ from typing import IO
 
 from elysia_dagster.errors import LineError, ResourceExhausted
 from elysia_dagster.sync.confine import ConfinedFolder
+from elysia_dagster.sync.git import git_command, git_environment
 
 GIT_SILENCE_S = 60.0
 """Seconds without a name after which git is taken to hang: it opens a FIFO that is called .gitignore."""
 
 _READ_BYTES = 1 << 16
-# The repository's own configuration is somebody else's text: nothing that it names may be run.
-_HARMLESS = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never")
-# What git needs of the environment (the user's own ignore file lies under the home folder). The rest, keys among it,
-# stays here, and so do GIT_DIR and GIT_INDEX_FILE, which a hook sets for another repository.
-_PASSED_ON = ("HOME", "LANG", "PATH", "XDG_CONFIG_HOME")
 
 
 def expand_folder(folder: ConfinedFolder, relative: str) -> Iterator[str]:
@@ -35,11 +31,12 @@ def expand_folder(folder: ConfinedFolder, relative: str) -> Iterator[str]:
     are used up. What is found first is given first: an error may come after some paths.
     """
     os.close(folder.open_folder(relative))
-    found = _listed_by_git(folder, relative) if _is_working_tree(folder) else None
+    found = _listed_by_git(folder, relative) if is_working_tree(folder) else None
     return _walk(folder, relative) if found is None else found
 
 
-def _is_working_tree(folder: ConfinedFolder) -> bool:
+def is_working_tree(folder: ConfinedFolder) -> bool:
+    """Whether there is a ``.git`` that git can use."""
     kind, _ = folder.kind_of(".git")
     return kind in ("file", "link") or (kind == "folder" and folder.kind_of(".git/HEAD")[0] in ("file", "link"))
 
@@ -102,17 +99,13 @@ def _listed_by_git(folder: ConfinedFolder, relative: str) -> Iterator[str] | Non
 
 
 def _start_git(folder: ConfinedFolder, relative: str, which: tuple[str, ...]) -> _Listing:
-    where = str(folder.path.absolute())
-    environment = {name: value for name in _PASSED_ON if (value := os.environ.get(name)) is not None}
-    environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    place = ("--literal-pathspecs", f"--git-dir={where}/.git", f"--work-tree={where}")
     # A file, not a pipe: git would wait for ever once a pipe that nobody reads yet is full of warnings.
     complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _Listing.end
     try:
         process = subprocess.Popen(
-            ["git", *_HARMLESS, "--no-optional-locks", *place, "ls-files", "-z", *which, "--", relative or "."],
-            cwd=where,
-            env=environment,
+            [*git_command(folder.path), "ls-files", "-z", *which, "--", relative or "."],
+            cwd=folder.path.absolute(),
+            env=git_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,

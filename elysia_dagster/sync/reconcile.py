@@ -241,15 +241,24 @@ def _looked_at_again(comparison: Comparison, before: Writers, findings: Iterable
 
 
 def _was_written(finding: Finding, row: DocumentRow | None, meanwhile: Meanwhile) -> bool:
-    return row != finding.row or meanwhile.has_moved(finding.held.repository, row)
+    return row != finding.row or meanwhile.has_moved(row)
 
 
 def _as_scanned(held: HeldDocument, finding: Finding, row: DocumentRow | None, meanwhile: Meanwhile) -> HeldDocument:
     """With what the scan alone tells, where nobody can have written the document since."""
-    if row == finding.row and not meanwhile.has_moved(held.repository, row):
-        held.contents = finding.held.contents
-        held.doubled = finding.held.doubled
-        held.without_vector = finding.held.without_vector
+    return as_found(held, finding) if row == finding.row and not meanwhile.has_moved(row) else held
+
+
+def as_found(held: HeldDocument, finding: Finding) -> HeldDocument:
+    """What the store holds of a document that nobody has written since it was found to differ.
+
+    An object that is there by its id and that a scan passed by counts as missing: it says that it is another
+    document's, or an index lacks it.
+    """
+    held.hashes = {chunk: each for chunk, each in held.hashes.items() if chunk in finding.held.hashes}
+    held.contents = finding.held.contents
+    held.doubled = finding.held.doubled
+    held.without_vector = finding.held.without_vector
     return held
 
 

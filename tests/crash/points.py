@@ -41,8 +41,24 @@ REWRITING = ("interrupted-cleared",)
 REMOVING_UNSURE = ("documents-removed",)
 """Passed where documents go of which the ledger is not sure how many chunks there are."""
 
-RECONCILE = ("reconcile-scanned", "reconcile-compared")
-"""Passed where store and ledger are compared: only a temporary file is left."""
+RECONCILE = (
+    "reconcile-scanned",
+    "reconcile-compared",
+    "reconcile-opened",
+    "reconcile-claimed",
+    "reconcile-removed",
+    "reconcile-cleared",
+    "reconcile-intended",
+    "reconcile-deleted",
+    "reconcile-inserted",
+    "reconcile-settled",
+    "reconcile-foreign-removed",
+    "reconcile-finished",
+)
+"""Passed where store and ledger are compared, and what differs is mended."""
+
+RECONCILE_REST = ("reconcile-marked", "reconcile-hole-made", "reconcile-listed")
+"""Passed where content is not to be had: what is left is written as a changeset."""
 
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")

@@ -249,6 +249,15 @@ def _cleanup(command: Command, faults: Callable[[str], None]) -> list[str]:
     return list(report.runs)
 
 
+def _reconcile(command: Command, faults: Callable[[str], None]) -> int:
+    """As ``elysiactl index reconcile --repair --foreign`` does; how many documents still differ."""
+    engine = _engine(command, faults)
+    with compared(engine, command.arguments["collection"]) as comparison:
+        report = repair(comparison, foreign=True)
+    engine.close()
+    return report.remaining
+
+
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
 
@@ -263,6 +272,8 @@ if __name__ == "__main__":
     from elysia_dagster.sync.drive import carry_out, sync
     from elysia_dagster.sync.engine import Engine
     from elysia_dagster.sync.read import SyncRequest, resume_run
+    from elysia_dagster.sync.reconcile import compared
+    from elysia_dagster.sync.repair import repair
     from elysia_dagster.sync.retry import retry_run
 
     serve()
