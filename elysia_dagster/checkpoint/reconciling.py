@@ -19,7 +19,7 @@ from elysia_dagster.checkpoint.ledger import Key, document_of
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.checkpoint.queries import REPAIR_IDENTITY, is_repair
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow, RunOptions, RunRecord, Settlement
-from elysia_dagster.checkpoint.schema import documents, repository_changesets, sync_runs
+from elysia_dagster.checkpoint.schema import documents, repository_changesets, repository_claims, sync_runs
 from elysia_dagster.models import DocumentState, RunStatus
 
 ROWS_AT_ONCE = 2_000
@@ -59,11 +59,20 @@ def _repositories(database: Database, collection_id: int) -> list[str]:
 @dataclass(frozen=True, kw_only=True)
 class Writers:
     """Who could write a collection at a moment: the lease's token of every unfinished run by its sequence, and those
-    that a process works on."""
+    that a process works on; ``repaired`` are the repositories that a repair holds."""
 
     moment: str
     tokens: Mapping[int, int]
     live: frozenset[int]
+    repaired: frozenset[str]
+
+    def is_writing(self, row: DocumentRow | None) -> bool:
+        """Whether a process is at work on a document, so that nobody can say what the store holds."""
+        if row is None:
+            return False
+        if row.state is DocumentState.SUSPECT:
+            return row.repository in self.repaired
+        return row.state is DocumentState.WRITING and row.version[0] in self.live
 
 
 def look_at_writers(database: Database, known: CollectionRecord, host: Host) -> Writers:
@@ -71,10 +80,15 @@ def look_at_writers(database: Database, known: CollectionRecord, host: Host) -> 
     moment = clock.stamp()
     with database.read() as connection:
         found = _runs_of(connection, known, [RunStatus.RUNNING.value])
+        live = [run for run in found if live_holder(run, host)]
+        repairs = [run.run_id for run in live if is_repair(run)]
+        claimed = select(repository_claims.c.repository).where(repository_claims.c.run_id.in_(repairs))
+        repaired = frozenset(connection.execute(claimed).scalars() if repairs else ())
     return Writers(
         moment=moment,
         tokens={run.sequence or 0: run.lease_token for run in found},
-        live=frozenset(run.sequence or 0 for run in found if live_holder(run, host)),
+        live=frozenset(run.sequence or 0 for run in live),
+        repaired=repaired,
     )
 
 

@@ -225,7 +225,7 @@ def _looked_at_again(comparison: Comparison, before: Writers, findings: Iterable
             if after.get(key) != row:
                 moving.append(finding)
                 continue
-            if row is not None and row.state is DocumentState.WRITING and row.version[0] in writers.live:
+            if writers.is_writing(row):
                 comparison.being_written += 1
                 continue
             again = compare(_as_scanned(held, finding, row, meanwhile), row)

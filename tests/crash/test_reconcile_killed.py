@@ -1,4 +1,4 @@
-"""A repair that is killed: the next one, or a sync and the next one, come to the truth; so does a sync of what is left."""
+"""A repair that is killed: the next one, or a sync and the next one, come to the truth; so does a sync of the rest."""
 
 import json
 
