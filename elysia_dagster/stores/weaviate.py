@@ -7,7 +7,6 @@ a lost answer is followed by a look at what is there; errors have a type, and a 
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from weaviate.classes.config import ConsistencyLevel
 
@@ -29,13 +28,6 @@ from elysia_dagster.stores.weaviate_read import WeaviateReader
 from elysia_dagster.stores.weaviate_search import search_collection
 from elysia_dagster.stores.weaviate_structure import FoundCollection, WeaviateStructure
 from elysia_dagster.stores.weaviate_write import WeaviateWriter
-
-WRITES_AT_ONCE = 2
-"""Requests of one ``upsert`` in flight. A server that has only one insert to do leaves cores idle between its steps:
-200 objects in two requests at once take 0.75 of the time of one request (two cores, 1.38.11)."""
-
-LEAST_AT_ONCE = 50
-"""Objects of a request below which halving is not worth a request more."""
 
 
 class WeaviateStore:
@@ -100,13 +92,8 @@ class WeaviateStore:
         writer = self._writer(found)
         rejected: dict[str, str] = {}
         most_bytes = min(self._settings.request_bytes, self._connection.largest_message_bytes * 9 // 10)
-        share = max(LEAST_AT_ONCE, -(-len(accepted) // WRITES_AT_ONCE))
-        most_objects = min(self._settings.request_objects, share)
-        cut = requests(accepted.values(), most_objects=most_objects, most_bytes=most_bytes)
-        # where one fails, those that wait are not sent, and what is in flight comes to its end first
-        with ThreadPoolExecutor(WRITES_AT_ONCE, thread_name_prefix="weaviate-write") as pool:
-            for reasons_of_one in pool.map(writer.insert, cut):
-                rejected |= reasons_of_one
+        for request in requests(accepted.values(), most_objects=self._settings.request_objects, most_bytes=most_bytes):
+            rejected |= writer.insert(request)
         return [reason or rejected.get(item.id) for item, reason in zip(objects, reasons, strict=True)]
 
     def delete_objects(self, collection: str, ids: Sequence[str]) -> None:
