@@ -81,6 +81,14 @@ def test_memory_is_bounded_and_every_line_arrives(tmp_path: Path) -> None:
     assert set(time["details"]["exponents"]) == {"wall_s", "cpu_s"}
 
 
+def test_a_comparison_looks_at_every_object_and_finds_nothing(tmp_path: Path) -> None:
+    speed, memory = figures("reconciling", tmp_path)
+    for run in (speed["details"], *memory["details"]["runs"]):
+        assert run["differing"] == 0
+        assert run["documents"] * 4 == run["objects"]
+    assert memory["details"]["runs"][-1]["peak_bytes"] < 150e6
+
+
 def test_status_ends_well(tmp_path: Path) -> None:
     (figure,) = figures("starting", tmp_path)
     assert len(figure["details"]["seconds"]) == 2
