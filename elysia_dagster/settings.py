@@ -28,6 +28,7 @@ def setting(
     *,
     also: str = "",
     secret: bool = False,
+    header: bool = False,
     may_be_zero: bool = False,
     most: float = 1e15,
     choices: tuple[str, ...] = (),
@@ -35,7 +36,8 @@ def setting(
     """A field of ``Settings`` with its environment variable (without prefix), what it means, and a number's range.
 
     ``also`` is a variable of other programs that is read where ours is not set. ``choices`` are the only values of a
-    text, in capitals; it may be written in any case.
+    text, in capitals; it may be written in any case. ``header`` says that the text is sent in a header of HTTP: white
+    space around it is left out, and printable ASCII is all that it may hold.
     """
     return field(
         default=default,
@@ -45,6 +47,7 @@ def setting(
             "meaning": meaning,
             "also": also,
             "secret": secret,
+            "header": header,
             "may_be_zero": may_be_zero,
             "most": most,
             "choices": choices,
@@ -83,7 +86,7 @@ class Settings:
     )
     weaviate_url: str = setting("", "WEAVIATE_URL", "server that the store URL weaviate: means", also="WCD_URL")
     weaviate_api_key: str = setting(
-        "", "WEAVIATE_API_KEY", "key of the Weaviate server", also="WCD_API_KEY", secret=True
+        "", "WEAVIATE_API_KEY", "key of the Weaviate server", also="WCD_API_KEY", secret=True, header=True
     )
     weaviate_consistency: str = setting(
         "QUORUM",
@@ -115,7 +118,7 @@ class Settings:
         "bytes in one write request, at most; a larger object goes alone",
     )
     openai_base_url: str = setting("https://api.openai.com/v1", "OPENAI_BASE_URL", "OpenAI-compatible endpoint")
-    openai_api_key: str = setting("", "OPENAI_API_KEY", "key of that endpoint", secret=True)
+    openai_api_key: str = setting("", "OPENAI_API_KEY", "key of that endpoint", secret=True, header=True)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -125,9 +128,9 @@ class Settings:
         for each in fields(cls):
             variable = each.metadata["variable"]
             names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
-            text = next((environment[name] for name in names if environment.get(name)), "")
-            if text:
-                values[each.name] = _parse(each.type, text, each.metadata)
+            name = next((name for name in names if environment.get(name)), "")
+            if name:
+                values[each.name] = _parse(each.type, environment[name], each.metadata, name)
         return cls(**values)
 
     def state_folder(self) -> tuple[Path, str]:
@@ -177,7 +180,9 @@ def _user_state_folder() -> Path:
     return Path(base).expanduser() / "elysiactl"
 
 
-def _parse(kind: Any, text: str, about: Mapping[str, Any]) -> Any:
+def _parse(kind: Any, text: str, about: Mapping[str, Any], name: str) -> Any:
+    if about["header"]:
+        return _header_text(text, name)
     named = f"ELYSIACTL_{about['variable']}={text!r}"
     if about["choices"]:
         if text.upper() not in about["choices"]:
@@ -191,6 +196,17 @@ def _parse(kind: Any, text: str, about: Mapping[str, Any]) -> Any:
         return value
     least = "zero or above" if about["may_be_zero"] else "above zero"
     raise UsageError(f"{named} must be {least}, and {about['most']:g} at most.", next_step="Mend it or unset it.")
+
+
+def _header_text(text: str, name: str) -> str:
+    """A secret as it is sent; the error does not quote it. A secret that is mounted as a file ends in a new line."""
+    stripped = text.strip()
+    if stripped.isascii() and stripped.isprintable():
+        return stripped
+    raise UsageError(
+        f"{name} holds a character that no key can hold: a control character in the middle, or one beyond ASCII.",
+        next_step="Set it to the key alone, or unset it.",
+    )
 
 
 def _can_make(folder: Path) -> bool:

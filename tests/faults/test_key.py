@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -109,6 +110,33 @@ def test_the_command(
     assert_nowhere(tmp_path)
     oracle = Oracle().apply(LINES)
     assert_store(state, oracle, weaviate=locked.url)
+
+
+def test_white_space_in_a_key(
+    locked: WeaviateServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Around it, as a mounted secret has it, it is no matter; in the middle it is told, and the key is not."""
+    changeset = tmp_path / "changeset.jsonl"
+    changeset.write_bytes(b"".join(line.raw + b"\n" for line in LINES))
+    monkeypatch.setenv("ELYSIACTL_CHECKPOINT_DB_DIR", str(tmp_path / "state"))
+    sync = ["index", "sync", str(changeset), "--collection", COLLECTION, "--store", locked.url, "--root", str(tmp_path)]
+    for variable in ("WCD_API_KEY", "ELYSIACTL_WEAVIATE_API_KEY"):
+        for wrong in (f"{KEY}\n{KEY}", f"{KEY}\u00e9"):
+            monkeypatch.setenv(variable, wrong)
+            began = time.monotonic()
+            code = run([*sync, "--verbose"])
+            output = capfd.readouterr()
+            assert code == 2, output.err
+            assert variable in output.err
+            assert KEY not in output.out + output.err
+            assert time.monotonic() - began < 10, "nothing is tried again"
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("ELYSIACTL_WEAVIATE_API_KEY", f"\n{KEY}\n")
+    code = run([*sync, "--verbose"])
+    output = capfd.readouterr()
+    assert code == 0, output.err
+    assert KEY not in output.out + output.err
+    assert_nowhere(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning")

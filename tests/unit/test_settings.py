@@ -109,6 +109,31 @@ def test_secrets_are_not_shown() -> None:
     assert all(each.repr is not each.metadata["secret"] for each in fields(Settings))
 
 
+KEYS = ["ELYSIACTL_WEAVIATE_API_KEY", "elysiactl_WEAVIATE_API_KEY", "WCD_API_KEY", "ELYSIACTL_OPENAI_API_KEY"]
+
+
+@pytest.mark.parametrize("variable", KEYS)
+@pytest.mark.parametrize("around", [f"{SECRET}\n", f"\r\n {SECRET}\t\r\n"])
+def test_white_space_around_a_key_is_left_out(variable: str, around: str) -> None:
+    found = Settings.from_environment({variable: around})
+    assert SECRET in (found.weaviate_api_key, found.openai_api_key)
+
+
+@pytest.mark.parametrize("variable", KEYS)
+@pytest.mark.parametrize("wrong", [f"{SECRET}\n{SECRET}", f"{SECRET}\0", f"{SECRET}\u00e9", f"\udcff{SECRET}"])
+def test_what_cannot_be_a_key_is_told_by_its_variable_and_never_shown(variable: str, wrong: str) -> None:
+    with pytest.raises(UsageError, match=f"^{variable} ") as error:
+        Settings.from_environment({variable: wrong})
+    assert error.value.exit_code == 2
+    assert SECRET not in f"{error.value!s} {error.value!r} {error.value.next_step}"
+    assert error.value.__cause__ is None
+
+
+def test_the_databases_address_may_hold_whatever_it_likes() -> None:
+    url = "postgresql+psycopg://me:p\u00e4ss@host/name"
+    assert Settings.from_environment({"ELYSIACTL_CHECKPOINT_DB_URL": url}).checkpoint_db_url == url
+
+
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The system's state folder, in the test's own: not there yet, but its parent is. The user's is beside it."""
