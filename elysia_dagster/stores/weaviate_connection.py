@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc  # type: ignore[import-untyped]
+import httpx
 import weaviate
+from weaviate.classes.config import ConsistencyLevel
 from weaviate.classes.init import AdditionalConfig, Auth, Timeout
 from weaviate.collections import Collection
 from weaviate.config import GrpcConfig
 from weaviate.connect import ConnectionParams
+from weaviate.connect.v4 import _ExpectedStatusCodes
 from weaviate.exceptions import ResponseCannotBeDecodedError, UnexpectedStatusCodeError
 
 from elysia_dagster.errors import StoreUnavailable
@@ -77,6 +80,23 @@ class WeaviateConnection:
         """A handle for the attempt that ``call`` is making; nothing is asked."""
         handle: Collection[Any, Any] = self.client().collections.use(name)
         return handle.with_tenant(self.address.tenant) if self.address.tenant else handle
+
+    def held(self, collection: str, id_: str, consistency: ConsistencyLevel) -> dict[str, Any] | None:
+        """The properties of an object by its id, for the attempt that ``call`` is making; None where it is not there.
+
+        By REST, which goes past the inverted index; the client's own look-up by id is a filter.
+        """
+        params = {"consistency_level": consistency.value}
+        if self.address.tenant:
+            params["tenant"] = self.address.tenant
+        answer = self.client()._connection.get(
+            path=f"/objects/{collection}/{id_}",
+            params=params,
+            error_msg="object by id",
+            status_codes=_ExpectedStatusCodes(ok_in=[200, 404], error="object by id"),
+        )
+        assert isinstance(answer, httpx.Response)  # no promise of one: the client is no asynchronous one
+        return None if answer.status_code == 404 else dict(answer.json().get("properties") or {})
 
     def call(
         self,

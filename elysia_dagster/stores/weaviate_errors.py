@@ -131,6 +131,8 @@ def is_unknown_state(error: BaseException) -> bool:
     """
     if not is_transient(error) or is_closed_channel(error):
         return False
+    if isinstance(error, ObjectsNotTaken):
+        return error.half_written
     calls = [each for each in chain_of(error) if isinstance(each, grpc.Call)]
     if calls:
         return not all(_NEVER_SENT.search(each.details() or "") for each in calls)

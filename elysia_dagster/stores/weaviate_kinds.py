@@ -8,7 +8,7 @@ decide (``weaviate_messages``).
 import errno
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -18,21 +18,21 @@ import httpcore
 import httpx
 from weaviate import exceptions as client
 
-from elysia_dagster.stores.weaviate_messages import Verdict, classify_object_message, is_half_written
+from elysia_dagster.stores.weaviate_messages import Verdict, classify_object_message, may_be_half_written
 
 
 class ObjectsNotTaken(Exception):
     """Raised by the adapter where a batch answer holds a text that is no rejection: tried again, or told.
 
-    ``message`` is the text of one object, ``verdict`` what it means. ``half_written``: an object may be stored and lack
-    in an index, so that it must be deleted before it is sent again (``is_half_written``).
+    ``message`` is the text of one object, ``verdict`` what it means. ``half_written``: by this text or one of
+    ``others`` an object may be stored and lack in an index, so that it must be deleted before it is sent again.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, others: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.verdict = classify_object_message(message)
-        self.half_written = is_half_written(message)
+        self.half_written = any(map(may_be_half_written, (message, *others)))
 
 
 class Kind(Enum):

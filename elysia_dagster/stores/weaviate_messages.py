@@ -27,13 +27,15 @@ def classify_object_message(message: str) -> Verdict:
     return Verdict.REJECTED
 
 
-def is_half_written(message: str) -> bool:
-    """Whether an object that was not taken is stored all the same, and lacks in an index.
+def may_be_half_written(message: str) -> bool:
+    """Whether an object that was not taken may be stored all the same, and lack in an index, here or on a replica.
 
     It reads back as if it were there, and no search finds it; an identical insert changes nothing. It is to be deleted
-    before it is sent again.
+    before it is sent again. What a vectorizer says comes before anything is stored.
     """
-    return bool(_HALF_WRITTEN.search(message))
+    if _BEFORE_STORED.search(message):
+        return False
+    return bool(_HALF_WRITTEN.search(message) or _OTHER_NODE.search(message))
 
 
 def _any_of(*patterns: str) -> re.Pattern[str]:
@@ -133,4 +135,12 @@ _HALF_WRITTEN = _any_of(
     r"queue not found for target vector",
     r'^(?:\w[\w ]* ")?target vector \S+: ',  # the same with ASYNC_INDEXING
     r"geo prop \S+: ",
+)
+
+_BEFORE_STORED = _any_of(r"^(vectorize target vector|update vector: )")  # usecases/modules/vectorizer.go. Seen
+
+_OTHER_NODE = _any_of(  # which may have died in the middle: adapters/clients/client.go, usecases/replica. Seen
+    r"^cannot reach enough replicas",
+    r"^cannot achieve consistency level",
+    r"send http request|connection reset|broken pipe|\bEOF\b|i/o timeout|context (deadline exceeded|canceled)",
 )

@@ -14,9 +14,15 @@ from weaviate.exceptions import WeaviateDeleteManyError
 from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import StoreObject
 from elysia_dagster.stores.weaviate_connection import WeaviateConnection
-from elysia_dagster.stores.weaviate_errors import ObjectsNotTaken, is_refused_content, is_too_large, messages_of
+from elysia_dagster.stores.weaviate_errors import (
+    ObjectsNotTaken,
+    is_refused_content,
+    is_too_large,
+    is_unknown_state,
+    messages_of,
+)
 from elysia_dagster.stores.weaviate_messages import Verdict, classify_object_message
-from elysia_dagster.stores.weaviate_objects import distinct, to_data_object
+from elysia_dagster.stores.weaviate_objects import to_data_object
 
 IDS_PER_REQUEST = 1000
 """Ids in one filter of a delete or a look-up."""
@@ -48,23 +54,33 @@ class WeaviateWriter:
         self._consistency = consistency
         self._until = until
 
-    def insert(self, objects: Sequence[StoreObject]) -> Reasons:
-        """Writes one request's objects; halves it where it is too large or refused as a whole for its content."""
+    def insert(self, objects: Sequence[StoreObject], *, in_doubt: bool = False) -> Reasons:
+        """Writes one request's objects; halves it where it is too large or refused as a whole for its content.
+
+        ``in_doubt``: an earlier request with these objects may have been applied in part.
+        """
         self._check_time()
+
+        def attempt() -> Reasons:
+            nonlocal in_doubt
+            if in_doubt:
+                self._remove_written(objects)
+            try:
+                return self._insert_once(objects)
+            except Exception as error:
+                in_doubt = in_doubt or is_unknown_state(error)
+                raise
+
         try:
-            return self._connection.call(
-                lambda: self._insert_once(objects),
-                again=lambda: self._insert_again(objects),
-                collection=self._name,
-                deadline=self._until,
-            )
+            return self._connection.call(attempt, collection=self._name, deadline=self._until)
         except Exception as error:
             if not (is_too_large(error) or is_refused_content(error)):
                 raise
             if len(objects) == 1:
                 return {objects[0].id: " ".join(str(error).split())[:300]}
         middle = len(objects) // 2
-        return self.insert(objects[:middle]) | self.insert(objects[middle:])
+        first = self.insert(objects[:middle], in_doubt=in_doubt)
+        return first | self.insert(objects[middle:], in_doubt=in_doubt)
 
     def delete(self, where: str, values: Sequence[str]) -> None:
         """Removes the objects whose id (``where`` ``id``), or property, is one of ``values``, however many.
@@ -132,14 +148,21 @@ class WeaviateWriter:
         middle = len(objects) // 2
         return self._insert_once(objects[:middle]) | self._insert_once(objects[middle:])
 
-    def _insert_again(self, objects: Sequence[StoreObject]) -> Reasons:
-        """After a failure nothing is known: what may be there is removed, then all is written anew.
+    def _remove_written(self, objects: Sequence[StoreObject]) -> None:
+        """Removes what a request whose answer is not known has written, and nothing that was there before.
 
-        An object that is there as it should be may still lack its places in the indexes, and the same insert again
-        gives it none, since it finds nothing changed (see ``_delete_ids``).
+        An object that is there as it should be may lack its places in the indexes, and the same insert again gives it
+        none, since it finds nothing changed. An older version stays: the insert replaces it, and gives the new one its
+        places. Asked by id, past the indexes, one by one (see ``_delete_ids``).
         """
-        self._delete_ids(distinct(each.id for each in objects))
-        return self._insert_once(objects)
+        written = []
+        for each in objects:
+            self._check_time()
+            held = self._connection.held(self._name, each.id, self._consistency)
+            if held is not None and held.get("write_hash") == each.write_hash:
+                written.append(each.id)
+        if written:
+            self._delete_ids(written)
 
     def _handle(self) -> Collection[Any, Any]:
         return self._connection.collection(self._name).with_consistency_level(self._consistency)
@@ -163,5 +186,5 @@ def _judged(reasons: dict[_Key, str]) -> dict[_Key, str]:
     """The reasons, unless one of them is no rejection. Raises ``ObjectsNotTaken``."""
     for message in reasons.values():
         if classify_object_message(message) is not Verdict.REJECTED:
-            raise ObjectsNotTaken(message)
+            raise ObjectsNotTaken(message, others=reasons.values())
     return reasons

@@ -1,7 +1,10 @@
 """How many requests a Weaviate server gets for a batch, as its own metrics count them."""
 
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from urllib.request import urlopen
@@ -76,3 +79,34 @@ def test_requests_are_as_few_and_as_large_as_the_server_takes(
     assert (reasons[0], reasons[2]) == (None, None)
     assert "larger than max" in str(reasons[1])
     assert store.count(NAME) == 200
+
+
+def test_a_request_that_was_never_sent_removes_nothing(
+    counting_server: WeaviateServer, store: VectorStore, make: MakeObject
+) -> None:
+    """The server is away when the write begins, and comes back while it is waited for."""
+    items = [make(f"{number}.py") for number in range(20)]
+    assert store.upsert(NAME, items) == [None] * 20
+    store.close()
+    patient = open_store(counting_server.url, Settings(store_retry_s=60.0))
+    with closing(patient):
+        patient.describe(NAME)
+        found = patient._structure.load(NAME)  # type: ignore[attr-defined]
+        writer = patient._writer(found)  # type: ignore[attr-defined]
+        counting_server.stop()
+        done = threading.Event()
+
+        def write() -> None:
+            assert writer.insert(items) == {}
+            done.set()
+
+        writing = threading.Thread(target=write)
+        writing.start()
+        time.sleep(0.5)
+        assert not done.is_set()
+        counting_server.start()
+        writing.join(timeout=60)
+        assert done.is_set()
+        assert patient.count(NAME) == 20
+    assert requests_of(counting_server, "BatchObjects") == 1
+    assert requests_of(counting_server, "BatchDelete") == 0

@@ -116,3 +116,18 @@ def test_the_server_makes_the_vectors(tmp_path: Path, vectorizing: WeaviateServe
         assert other.store().vectorizer(world.collection) is not None, "the collection tells its own"
         with pytest.raises(CollectionMismatch, match="began with store:text2vec-ollama:some-model"):
             world.begin(line("a.py", "alpha = 2\n"), engine=other)
+
+
+def test_an_outage_of_the_vectorizer_keeps_what_was_there(
+    tmp_path: Path, vectorizing: WeaviateServer, endpoint: Endpoint
+) -> None:
+    """Until the new text can be written, the old one is found."""
+    base = tmp_path / "world"
+    base.mkdir()
+    with WeaviateWorld(base, vectorizing.url, weaviate_vectorizer=setting(endpoint), store_retry_s=1.0) as world:
+        old = {"alpha = 1\n", "beta = 2\n"}
+        world.sync(line("a.py", "alpha = 1\n"), line("b.py", "beta = 2\n"), embedder="store")
+        endpoint.status = 503
+        with pytest.raises(StoreUnavailable, match="503"):
+            world.sync(line("a.py", "gamma = 3\n"), line("b.py", "delta = 4\n"), embedder="store")
+        assert {each.properties["content"] for each in weaviate_holds(vectorizing.url, world.collection)} == old

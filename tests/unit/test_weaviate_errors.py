@@ -13,7 +13,7 @@ from weaviate import exceptions as client
 from elysia_dagster.errors import CollectionMismatch, ResourceExhausted, StoreUnavailable
 from elysia_dagster.stores import weaviate_errors
 from elysia_dagster.stores.weaviate_errors import ObjectsNotTaken, translated, translating
-from elysia_dagster.stores.weaviate_messages import Verdict, classify_object_message, is_half_written
+from elysia_dagster.stores.weaviate_messages import Verdict, classify_object_message, may_be_half_written
 
 URL = "weaviate:http://127.0.0.1:8080"
 Code = grpc.StatusCode
@@ -238,11 +238,11 @@ def test_object_message(message: str, verdict: Verdict) -> None:
 
 
 def test_an_object_that_lacks_in_an_index_is_told_from_one_that_is_not_stored() -> None:
-    assert is_half_written("insert to vector index: insert doc id 1 to vector index: not enough memory")
-    assert is_half_written("target vector default: queue is full")
+    assert may_be_half_written("insert to vector index: insert doc id 1 to vector index: not enough memory")
+    assert may_be_half_written("target vector default: queue is full")
     assert ObjectsNotTaken("update prop-specific indices: x").half_written
-    assert not is_half_written("store is read-only due to: resource pressure")
-    assert not is_half_written("vectorize target vector default: EOF")
+    assert not may_be_half_written("store is read-only due to: resource pressure")
+    assert not may_be_half_written("vectorize target vector default: EOF")
 
 
 def refused() -> FakeCall:
@@ -286,7 +286,10 @@ OUTAGES = [
     (answered(422, {"error": [{"message": "leader not found"}]}), True),
     (client.WeaviateClosedClientError(), False),
     (ValueError("Cannot invoke RPC on closed channel!"), False),
-    (ObjectsNotTaken("store is read-only due to: resource pressure"), True),
+    (ObjectsNotTaken("store is read-only due to: resource pressure"), False),
+    (ObjectsNotTaken("vectorize target vector default: failed with status: 503"), False),
+    (ObjectsNotTaken("store is read-only", others=["update prop-specific indices: x"]), True),
+    (ObjectsNotTaken("cannot reach enough replicas"), True),
     (all_failed("cannot reach enough replicas", "invalid UUID length: 2"), True),
 ]
 
