@@ -87,11 +87,13 @@ def _show_repair(terminal: Terminal, done: "RepairReport") -> None:
     if done.cleared:
         told.append(f"  {counted(done.cleared, 'document')} only suspected, and right")
     if done.removed:
-        told.append(f"  {counted(done.removed, 'object')} removed")
+        told.append(f"  {counted(done.removed, 'object')} removed that were left over")
     if done.foreign:
         told.append(f"  {counted(done.foreign, 'object')} removed that were not ours")
     if done.sent_again:
         told.append(f"  {counted(done.sent_again, 'document')} not mended: content not to be had, changed, or refused")
+    if done.holes:
+        told.append(f"  {counted(done.holes, 'object')} of these deleted, which no sync would mend: missing until then")
     terminal.result("\n".join(["", "Repaired:" if told else "Nothing to repair.", *told]))
     for name, reason in done.reasons.items():
         terminal.note(f"{name}: {reason}")

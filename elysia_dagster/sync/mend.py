@@ -34,7 +34,8 @@ MENDED_CHUNKS = 1_000
 
 @dataclass(kw_only=True)
 class Mended:
-    """What was done, in documents but ``removed``, which counts objects. ``right`` do not differ any more.
+    """What was done, in documents but ``removed`` (objects that were left over) and ``holes`` (objects that no sync
+    would mend, of documents of the rest). ``right`` do not differ any more.
 
     ``rest`` are the documents that could not be mended: to be sent again as ``modify``, or (True) ``delete``.
     ``reasons`` says by document why, where the store or the embedder refused it.
@@ -44,6 +45,7 @@ class Mended:
     cleared: int = 0
     rewritten: int = 0
     removed: int = 0
+    holes: int = 0
     rest: dict[Key, bool] = field(default_factory=dict)
     reasons: dict[Key, str] = field(default_factory=dict)
 
@@ -231,7 +233,7 @@ class Mender:
             done.rest[each.key] = self._origins.is_gone(each.row)
         if unmendable:
             self._delete(unmendable)
-            done.removed += len(unmendable)
+            done.holes += len(unmendable)
             self._faults("reconcile-hole-made")
 
     def _ids(self, held: HeldDocument, chunks: Iterable[int]) -> list[str]:

@@ -29,16 +29,17 @@ FIRST_REASONS = 20
 
 @dataclass(kw_only=True)
 class RepairReport:
-    """What a repair did. ``rewritten`` and ``cleared`` count documents, ``removed`` and ``foreign`` objects.
+    """What a repair did. ``rewritten`` and ``cleared`` count documents, ``removed``, ``holes`` and ``foreign`` objects.
 
-    ``remaining`` documents still differ; ``sent_again`` of them are in ``file``, which ``command`` applies. ``held``
-    says by repository who holds it.
+    ``remaining`` documents still differ; ``sent_again`` of them are in ``file``, which ``command`` applies; of these
+    ``holes`` objects were deleted that it would not have mended. ``held`` says by repository who holds it.
     """
 
     remaining: int = 0
     rewritten: int = 0
     cleared: int = 0
     removed: int = 0
+    holes: int = 0
     foreign: int = 0
     sent_again: int = 0
     file: Path | None = None
@@ -119,6 +120,7 @@ def _add(report: RepairReport, done: Mended, rest: BinaryIO) -> None:
     report.rewritten += done.rewritten
     report.cleared += done.cleared
     report.removed += done.removed
+    report.holes += done.holes
     report.sent_again += len(done.rest)
     for (repository, path), is_gone in done.rest.items():
         line = {"repo": repository, "path": path, "op": "delete" if is_gone else "modify"}
