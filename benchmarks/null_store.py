@@ -45,7 +45,9 @@ class NullStore:
     def delete_documents(self, collection: str, document_ids: Sequence[str]) -> None:
         """Nothing is there."""
 
-    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def adopt_collection(
+        self, collection: str, *, incarnation: str, model_id: str, dimensions: int, expected: str | None
+    ) -> CollectionInfo:
         """As if it were new."""
         return self.ensure_collection(collection, incarnation=incarnation, model_id=model_id, dimensions=dimensions)
 

@@ -82,7 +82,11 @@ class RecordingStore:
     def vectorizer(self, collection: str) -> str | None:
         return self.own_model
 
-    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def adopt_collection(
+        self, collection: str, *, incarnation: str, model_id: str, dimensions: int, expected: str | None
+    ) -> CollectionInfo:
+        if self.collections[collection].incarnation != expected:
+            raise CollectionMismatch(f"{collection} was taken over by another process.")
         if self.collections[collection].dimensions != dimensions:
             raise CollectionMismatch(f"The vectors of {collection} have another length.")
         made = CollectionInfo(name=collection, incarnation=incarnation, model_id=model_id, dimensions=dimensions)

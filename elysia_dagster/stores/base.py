@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from elysia_dagster.errors import CollectionMismatch
 from elysia_dagster.models import CollectionInfo, MaintenanceReport, ScannedObject, SearchHit, SearchQuery, StoreObject
 
 
@@ -34,11 +35,13 @@ class VectorStore(Protocol):
         """
         ...
 
-    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def adopt_collection(
+        self, collection: str, *, incarnation: str, model_id: str, dimensions: int, expected: str | None
+    ) -> CollectionInfo:
         """Writes another ``incarnation`` and model on an existing collection; its objects stay as they are.
 
         Completes and checks it as ``ensure_collection`` does. Raises ``CollectionMismatch`` where its vectors have
-        another length than ``dimensions``.
+        another length than ``dimensions``, and where its incarnation is not ``expected``, or comes to be a third one.
         """
         ...
 
@@ -91,3 +94,13 @@ class VectorStore(Protocol):
     def close(self) -> None:
         """Releases connections and handles; may be called twice."""
         ...
+
+
+def changed_hands(collection: str, url: str) -> CollectionMismatch:
+    """The error for a collection whose incarnation is not the one that an adoption met or wrote."""
+    return CollectionMismatch(
+        f"Collection {collection} in {url} was dropped, made anew, or taken over by another process meanwhile.",
+        next_step="See whose it is now; to take over what is there, run elysiactl index sync with --adopt again.",
+        collection=collection,
+        store=url,
+    )

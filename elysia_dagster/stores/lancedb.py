@@ -25,6 +25,7 @@ from elysia_dagster.models import (
     StoreObject,
 )
 from elysia_dagster.stores import lancedb_rows as rows
+from elysia_dagster.stores.base import changed_hands
 from elysia_dagster.stores.lancedb_errors import RETRY_FOR_S, missing_collection
 from elysia_dagster.stores.lancedb_maintenance import ID_INDEX, TEXT_INDEX, Step, has_index, shape_of
 from elysia_dagster.stores.lancedb_search import search_table
@@ -76,14 +77,25 @@ class LanceDBStore:
             raise missing_collection(collection, self.url)
         return created
 
-    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def adopt_collection(
+        self, collection: str, *, incarnation: str, model_id: str, dimensions: int, expected: str | None
+    ) -> CollectionInfo:
         """Writes the new marks on the field ``id``: of a table's own metadata LanceDB changes nothing afterwards."""
         schema = rows.table_schema(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
+        known = (expected, incarnation)  # the second where an attempt got through that seemed to fail
+        if self._tables.read(collection, lambda table: _info(collection, table.schema)).incarnation not in known:
+            raise changed_hands(collection, self.url)
         self._complete(collection, schema)
-        self._tables.write(collection, partial(_mark, incarnation=incarnation, model_id=model_id))
+
+        def mark(table: Table, _uncovered_writes: int) -> None:
+            if _info(collection, table.schema).incarnation not in known:
+                raise changed_hands(collection, self.url)
+            _mark(table, incarnation=incarnation, model_id=model_id)
+
+        self._tables.write(collection, mark)
         adopted = self.describe(collection)
-        if adopted is None:  # dropped between the two lines
-            raise missing_collection(collection, self.url)
+        if adopted is None or adopted.incarnation != incarnation:  # dropped between the two lines
+            raise changed_hands(collection, self.url)
         return adopted
 
     def _complete(self, collection: str, schema: pa.Schema) -> None:
@@ -206,7 +218,7 @@ def _merge(table: Table, uncovered_writes: int, *, batch: pa.Table) -> None:
     merge.use_index(use_index).execute(batch, on_bad_vectors="null")
 
 
-def _mark(table: Table, _uncovered_writes: int, *, incarnation: str, model_id: str) -> None:
+def _mark(table: Table, *, incarnation: str, model_id: str) -> None:
     marks = {rows.INCARNATION_KEY.decode(): incarnation, rows.MODEL_KEY.decode(): model_id}
     table.update_field_metadata({"path": "id", "metadata": marks})
 

@@ -72,10 +72,12 @@ class WeaviateStore:
         marks = Marks(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
         return self._structure.ensure(collection, marks).info
 
-    def adopt_collection(self, collection: str, *, incarnation: str, model_id: str, dimensions: int) -> CollectionInfo:
+    def adopt_collection(
+        self, collection: str, *, incarnation: str, model_id: str, dimensions: int, expected: str | None
+    ) -> CollectionInfo:
         """Writes the new marks into the collection's description; the rest of that stays."""
         marks = Marks(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
-        return self._structure.adopt(collection, marks).info
+        return self._structure.adopt(collection, marks, expected=expected).info
 
     def vectorizer(self, collection: str) -> str | None:
         """The module, model and settings that make this collection's vectors, or would make a new one's."""

@@ -11,9 +11,11 @@ from elysia_dagster.errors import CollectionMismatch, UsageError
 from elysia_dagster.models import CollectionInfo
 from elysia_dagster.settings import Settings
 from elysia_dagster.stores import weaviate_schema as schemas
+from elysia_dagster.stores.base import changed_hands
 from elysia_dagster.stores.weaviate_connection import WeaviateConnection
 from elysia_dagster.stores.weaviate_description import SENTENCE, Description, Marks, parse_description
 from elysia_dagster.stores.weaviate_errors import missing_collection
+from elysia_dagster.stores.weaviate_marking import write_marks
 
 SAMPLED_OBJECTS = 10
 """Objects of which one has to have a vector, so that its length is known."""
@@ -100,19 +102,21 @@ class WeaviateStructure:
                 raise missing_collection(collection, self._address.url)
         self._complete(found)
         if not self._has_tenant(collection):
-            if found.marks != marks:
-                self._describe(found, marks)
+            self._mark(found, marks, expected=found.marks.incarnation)
             self._connection.call(
                 lambda: self._handle(collection).tenants.create(self._address.tenant), collection=collection
             )
         return self.load(collection)
 
-    def adopt(self, collection: str, marks: Marks) -> FoundCollection:
+    def adopt(self, collection: str, marks: Marks, *, expected: str | None) -> FoundCollection:
         """Completes a collection and writes other marks into its description; the sentence that it has stays.
 
-        Raises ``CollectionMismatch`` where its vectors have another length.
+        Raises ``CollectionMismatch`` where its vectors have another length, and where its incarnation is not
+        ``expected``, just before the marks are written, or not the new one after that.
         """
         found = self.load(collection)
+        if found.marks.incarnation not in (expected, marks.incarnation):
+            raise changed_hands(collection, self._address.url)
         self._complete(found)
         length = self._length_of_a_vector(found)
         if marks.dimensions and length and length != marks.dimensions:
@@ -121,7 +125,8 @@ class WeaviateStructure:
                 next_step="Use the embedder that made them, or another --collection.",
                 collection=collection,
             )
-        self._describe(found, marks)
+        if self._mark(found, marks, expected=expected) != marks:
+            raise changed_hands(collection, self._address.url)
         return self.load(collection)
 
     def vectorizer(self, collection: str) -> str | None:
@@ -208,9 +213,23 @@ class WeaviateStructure:
 
             self._connection.call(add, collection=found.name)
 
-    def _describe(self, found: FoundCollection, marks: Marks) -> None:
-        text = str(found.description.marked(self._address.tenant, marks))
-        self._connection.call(lambda: self._handle(found.name).config.update(description=text), collection=found.name)
+    def _mark(self, found: FoundCollection, marks: Marks, *, expected: str | None) -> Marks:
+        """Writes marks in the place of the ``expected`` ones; those that are there in the end."""
+
+        def read() -> Description:
+            there = self._find_schema(found.name)
+            if there is None:
+                raise missing_collection(found.name, self._address.url)
+            return there.description
+
+        def write(description: Description) -> None:
+            self._connection.call(
+                lambda: self._handle(found.name).config.update(description=str(description)), collection=found.name
+            )
+
+        return write_marks(
+            self._address.tenant, marks, expected=(expected,), read=read, write=write, url=self._address.url
+        )
 
     def _refuse_other_case(self, collection: str) -> None:
         names = self._connection.call(lambda: list(self._connection.client().collections.list_all(simple=True)))

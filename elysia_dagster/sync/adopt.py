@@ -41,8 +41,8 @@ def adopt_collection(engine: "Engine", run: RunRecord, there: CollectionInfo, em
 
     What is ours is told by its id; it is suspect, so that the next change of a document rewrites it, and a removal
     takes all its chunks. Everything else stays as it is. Raises ``CollectionMismatch`` for vectors of another size than
-    the embedder's, ``RepositoriesHeld`` while another run works on the collection, ``StoreUnavailable``, ``LeaseLost``,
-    ``Interrupted``.
+    the embedder's, and where another process dropped it, made it anew or took it over meanwhile; ``RepositoriesHeld``
+    while another run works on the collection, ``StoreUnavailable``, ``LeaseLost``, ``Interrupted``.
     """
     assert run.store is not None
     store = engine.store(run.store)
@@ -52,7 +52,8 @@ def adopt_collection(engine: "Engine", run: RunRecord, there: CollectionInfo, em
     )
     with _lease(engine, run) as (lease, heartbeat):
         adoption.check_alone(engine.database, lease, run)
-        mark(incarnation=provisional_incarnation(final))
+        provisional = provisional_incarnation(final)
+        mark(incarnation=provisional, expected=there.incarnation)
         engine.faults("adoption-fenced")
         known = adoption.register_adopted(
             engine.database,
@@ -68,7 +69,7 @@ def adopt_collection(engine: "Engine", run: RunRecord, there: CollectionInfo, em
         documents = adoption.close_adoption(engine.database, lease, known.collection_id)
         engine.faults("adoption-scanned")
         heartbeat.check()
-        mark(incarnation=final)
+        mark(incarnation=final, expected=provisional)
         engine.faults("adopted")
     engine.say(
         f"Collection {known.name} in {known.store} is taken over: documents that are ours: {documents:,}; objects that "

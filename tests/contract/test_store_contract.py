@@ -314,14 +314,26 @@ def test_a_collection_is_adopted_with_what_it_holds(
 ) -> None:
     item = make()
     store.upsert(collection, [item])
-    adopted = open_again().adopt_collection(collection, incarnation="two", model_id="hash-2", dimensions=8)
+    adopted = open_again().adopt_collection(
+        collection, incarnation="two", model_id="hash-2", dimensions=8, expected="one"
+    )
     assert (adopted.incarnation, adopted.model_id, adopted.dimensions) == ("two", "hash-2", 8)
     assert store.describe(collection) == adopted
     assert set(by_id(store, collection)) == {item.id}
     store.maintain(collection)
     assert store.describe(collection) == adopted, "marks outlive maintenance"
     with pytest.raises(CollectionMismatch):
-        store.adopt_collection(collection, incarnation="three", model_id="hash-3", dimensions=16)
+        store.adopt_collection(collection, incarnation="three", model_id="hash-3", dimensions=16, expected="two")
     assert store.describe(collection) == adopted
     with pytest.raises(CollectionMismatch, match="Missing"):
-        store.adopt_collection("Missing", incarnation="one", model_id="hash-1", dimensions=8)
+        store.adopt_collection("Missing", incarnation="one", model_id="hash-1", dimensions=8, expected=None)
+
+
+@pytest.mark.parametrize("expected", [None, "another"])
+def test_a_collection_that_is_not_the_expected_one_is_not_adopted(
+    store: VectorStore, collection: str, expected: str | None
+) -> None:
+    before = store.describe(collection)
+    with pytest.raises(CollectionMismatch, match=r"taken over by another process.*--adopt again"):
+        store.adopt_collection(collection, incarnation="two", model_id="hash-2", dimensions=8, expected=expected)
+    assert store.describe(collection) == before

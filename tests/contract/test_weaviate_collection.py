@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -150,7 +152,7 @@ def test_missing_properties_are_added_and_the_rest_stays(
     )
     store = open_with()
     assert store.describe(collection) is not None
-    info = store.adopt_collection(collection, incarnation="two", model_id="hash-1", dimensions=8)
+    info = store.adopt_collection(collection, incarnation="two", model_id="hash-1", dimensions=8, expected=None)
     assert (info.incarnation, info.model_id, info.dimensions) == ("two", "hash-1", 8)
     schema = schema_of(address, collection)
     assert TEXTS | NUMBERS | {"content", "last_modified", "notes"} == {each["name"] for each in schema["properties"]}
@@ -179,7 +181,7 @@ def test_what_cannot_be_written_as_it_is_is_refused(
     made_by_another(address, collection, properties=[existing], vectorizer="none")
     store = open_with()
     before = schema_of(address, collection)
-    for take in (store.adopt_collection, store.ensure_collection):
+    for take in (partial(store.adopt_collection, expected=None), store.ensure_collection):
         with pytest.raises(CollectionMismatch, match=told) as error:
             take(collection, incarnation="two", model_id="hash-1", dimensions=8)
         assert "--collection" in error.value.next_step
@@ -191,7 +193,7 @@ def test_vectors_of_another_length_are_refused(open_with: OpenStore, collection:
     create(store, collection)
     store.upsert(collection, [new()])
     with pytest.raises(CollectionMismatch, match="have 8 values, those of this embedder 16"):
-        store.adopt_collection(collection, incarnation="two", model_id="other", dimensions=16)
+        store.adopt_collection(collection, incarnation="two", model_id="other", dimensions=16, expected="one")
     info = store.describe(collection)
     assert info is not None
     assert info.incarnation == "one"
@@ -207,7 +209,7 @@ def test_several_named_vectors_need_a_choice(
     with pytest.raises(CollectionMismatch, match="not tail"):
         open_with(added="&vector=tail").describe(collection)
     store = open_with(weaviate_vector="body")
-    store.adopt_collection(collection, incarnation="two", model_id="hash-1", dimensions=8)
+    store.adopt_collection(collection, incarnation="two", model_id="hash-1", dimensions=8, expected=None)
     item = new()
     assert store.upsert(collection, [item]) == [None]
     assert [each.has_vector for each in store.scan(collection)] == [True]
@@ -263,3 +265,16 @@ def test_replicas_and_shards_come_from_settings(open_with: OpenStore, address: s
     assert not schema["replicationConfig"].get("asyncEnabled")
     create(open_with(weaviate_shards=5), collection)
     assert schema_of(address, collection)["shardingConfig"]["desiredCount"] == 3, "what is there is respected"
+
+
+def test_tenants_that_are_made_at_once_all_keep_their_marks(open_with: OpenStore, collection: str) -> None:
+    """They share one description, which the server changes as a whole."""
+    names = [f"t{number}" for number in range(6)]
+    stores = {name: open_with(weaviate_tenant=name) for name in names}
+    create(stores["t0"], collection, incarnation="made by t0")
+    with ThreadPoolExecutor(len(names)) as pool:
+        made = [pool.submit(create, stores[name], collection, incarnation=f"made by {name}") for name in names[1:]]
+        for each in made:
+            each.result()
+    found = {name: stores[name].describe(collection) for name in names}
+    assert {name: info and info.incarnation for name, info in found.items()} == {n: f"made by {n}" for n in names}

@@ -28,8 +28,14 @@ def give_it_to_another(stage: Stage) -> None:
     """Another checkpoint has taken the collection over: this one knows it under an incarnation that it has no more."""
     store = open_store(f"lancedb:{stage.state / 'vectors'}")
     embedder = open_embedder("hashing")
+    there = store.describe(COLLECTION)
+    assert there is not None
     store.adopt_collection(
-        COLLECTION, incarnation=str(uuid.uuid4()), model_id=embedder.model_id, dimensions=embedder.dimensions
+        COLLECTION,
+        incarnation=str(uuid.uuid4()),
+        model_id=embedder.model_id,
+        dimensions=embedder.dimensions,
+        expected=there.incarnation,
     )
     store.close()
 

@@ -168,7 +168,9 @@ def test_a_removal_takes_what_no_row_of_a_taken_over_collection_tells(lost: Worl
 def test_a_collection_made_anew_is_taken_over_and_what_it_lacks_is_absent(world: World) -> None:
     world.sync(*LINES, {"repo": "repo", "new_changeset": {"commit": "c1"}})
     store = world.engine.store()
-    store.adopt_collection(COLLECTION, incarnation="another", model_id="m", dimensions=1024)
+    store.adopt_collection(
+        COLLECTION, incarnation="another", model_id="m", dimensions=1024, expected=incarnations(world)[1]
+    )
     store.delete_objects(COLLECTION, [object_id(COLLECTION, "repo", "gone.py", index) for index in range(3)])
     store.delete_objects(COLLECTION, [object_id(COLLECTION, "repo", "big.py", 1)])
     with pytest.raises(CollectionMismatch, match=r"dropped or made anew.*--adopt.*elysiactl index forget"):
@@ -287,7 +289,9 @@ def test_not_while_another_run_works_on_it(world: World) -> None:
     other = world.open_engine()
     far = world.open_engine(parts={"host": replace(this_host(), name="elsewhere", boot_id="another")})
     with far.work_on(begun.run_id):
-        world.engine.store().adopt_collection(COLLECTION, incarnation="another", model_id="m", dimensions=1024)
+        world.engine.store().adopt_collection(
+            COLLECTION, incarnation="another", model_id="m", dimensions=1024, expected=incarnations(world)[1]
+        )
         with pytest.raises(RepositoriesHeld, match=rf"{begun.run_id} works on Demo .* Its lease ends at") as error:
             world.begin(line("new.py", SMALL), adopt=True, engine=other)
         assert error.value.exit_code == 4
@@ -336,3 +340,21 @@ def test_from_the_shell(shell: Any) -> None:
     summary = shell.call("status", "--summary")
     assert (summary.code, "Demo" in summary.out) == (0, True)
     assert "other.py" in shell.call("search", "y", "--mode", "text").out
+
+
+def test_who_is_overtaken_by_another_checkpoint_does_not_bless_what_that_one_wrote(lost: World, tmp_path: Path) -> None:
+    """Both take it over; the second begins, and ends, while the first stands before its last mark."""
+    (tmp_path / "other").mkdir()
+    with World(tmp_path / "other") as other:
+
+        def overtake(point: str) -> None:
+            if point == "adoption-scanned":
+                other.sync(line("theirs.py", SMALL), store=lost.engine.store_url(), adopt=True)
+
+        lost.engine.faults = overtake
+        with pytest.raises(CollectionMismatch, match="taken over by another process"):
+            lost.sync(line("new.py", SMALL), adopt=True)
+        assert incarnations(lost)[1] == other.query("SELECT incarnation FROM collections")[0][0]
+        other.sync(line("more.py", SMALL), store=lost.engine.store_url())
+        with pytest.raises(CollectionMismatch, match="dropped or made anew"):
+            lost.sync(line("new.py", SMALL))

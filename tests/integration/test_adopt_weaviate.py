@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from crash.held import asking, drop_collection
 from crash.scenario import text_of
 from sync_world import World
 
@@ -60,3 +61,40 @@ def test_it_is_taken_over_from_its_first_owner(worlds: tuple[World, World], weav
     assert held() == {"big.py": [0, 1], "new.py": [0], "small.py": [0]}
     first.sync(delete("small.py"), adopt=True, **where)
     assert held() == {"big.py": [0, 1], "new.py": [0]}
+
+
+def test_one_that_is_made_anew_meanwhile_is_not_blessed(worlds: tuple[World, World], weaviate_url: str) -> None:
+    """Dropped while it was scanned, and made again by the first insert of another program."""
+    first, second = worlds
+    name = f"Adopted{uuid.uuid4().hex[:12]}"
+    where = {"store": weaviate_url, "collection": name}
+    first.sync(*LINES, **where)
+
+    def make_anew(point: str) -> None:
+        if point == "adoption-scanned":
+            drop_collection(weaviate_url, name)
+            asking(weaviate_url, lambda client: client.collections.use(name).data.insert({"file_path": "a"}))
+
+    second.engine.faults = make_anew
+    with pytest.raises(CollectionMismatch, match="made anew"):
+        second.sync(line("new.py", "x = 1\n"), adopt=True, **where)
+    there = second.engine.store(weaviate_url).describe(name)
+    assert there is not None
+    assert there.incarnation is None
+
+
+def test_of_two_that_take_it_over_at_once_the_first_is_refused(worlds: tuple[World, World], weaviate_url: str) -> None:
+    first, second = worlds
+    where = {"store": weaviate_url, "collection": f"Adopted{uuid.uuid4().hex[:12]}"}
+    first.sync(*LINES, **where)
+    first.sync(line("more.py", "z = 1\n"), **where)
+
+    def overtake(point: str) -> None:
+        if point == "adoption-scanned":
+            first.engine.faults = lambda _point: None
+            first.sync(line("theirs.py", "y = 1\n"), adopt=True, **where)
+
+    second.engine.faults = overtake
+    with pytest.raises(CollectionMismatch, match="taken over by another process"):
+        second.sync(line("new.py", "x = 1\n"), adopt=True, **where)
+    assert first.sync(line("late.py", "y = 1\n"), **where).status is RunStatus.COMPLETED
