@@ -6,7 +6,7 @@ a lost answer is followed by a look at what is there; errors have a type, and a 
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from weaviate.classes.config import ConsistencyLevel
 
@@ -31,7 +31,10 @@ from elysia_dagster.stores.weaviate_write import WeaviateWriter
 
 
 class WeaviateStore:
-    """``VectorStore`` on a server. Nothing is contacted before the first call."""
+    """``VectorStore`` on a server. Nothing is contacted before the first call.
+
+    ``stop_requested`` is asked while it waits for the server: a wait ends with ``Interrupted`` (``Stoppable``).
+    """
 
     rewrites_identical: bool = False
     """An object found unchanged keeps its old place in the vector index, or none (server 1.38.11)."""
@@ -39,6 +42,7 @@ class WeaviateStore:
     def __init__(self, url: str, settings: Settings) -> None:
         """Raises ``UsageError`` for an address that does not parse."""
         self._settings = settings
+        self.stop_requested: Callable[[], bool] = lambda: False
         address = parse_address(
             url, server=settings.weaviate_url, tenant=settings.weaviate_tenant, vector=settings.weaviate_vector
         )
@@ -59,6 +63,7 @@ class WeaviateStore:
             query_s=settings.store_query_timeout_s,
             insert_s=settings.store_insert_timeout_s,
             retry_s=settings.store_retry_s,
+            stop_requested=self._is_asked_to_stop,
         )
         self._structure = WeaviateStructure(self._connection, settings)
 
@@ -88,10 +93,15 @@ class WeaviateStore:
 
         The length of vectors is looked at here: an empty shard takes any.
         """
+        until = time.monotonic() + self._budget_s
+        with self._connection.until(until):
+            return self._upsert(collection, objects, until)
+
+    def _upsert(self, collection: str, objects: Sequence[StoreObject], until: float) -> list[str | None]:
         found = self._structure.load(collection)
         reasons = [_why_rejected(item, found.marks.dimensions) for item in objects]
         accepted = {item.id: item for item, reason in zip(objects, reasons, strict=True) if reason is None}
-        writer = self._writer(found)
+        writer = self._writer(found, until)
         rejected: dict[str, str] = {}
         most_bytes = min(self._settings.request_bytes, self._connection.largest_message_bytes * 9 // 10)
         for request in requests(accepted.values(), most_objects=self._settings.request_objects, most_bytes=most_bytes):
@@ -148,22 +158,27 @@ class WeaviateStore:
         """Closes the connection; the next call opens it again."""
         self._connection.close()
 
+    def _is_asked_to_stop(self) -> bool:
+        return self.stop_requested()
+
     def _reader(self, collection: str) -> WeaviateReader:
         return WeaviateReader(self._connection, self._structure.load(collection), self._consistency)
 
-    def _writer(self, found: FoundCollection) -> WeaviateWriter:
+    def _writer(self, found: FoundCollection, until: float) -> WeaviateWriter:
         return WeaviateWriter(
             self._connection,
             found.name,
             vector_name=found.vector_name,
             consistency=self._consistency,
-            until=time.monotonic() + self._budget_s,
+            until=until,
         )
 
     def _delete(self, collection: str, where: str, values: list[str]) -> None:
-        found = self._structure.load(collection)
-        if values:
-            self._writer(found).delete(where, values)
+        until = time.monotonic() + self._budget_s
+        with self._connection.until(until):
+            found = self._structure.load(collection)
+            if values:
+                self._writer(found, until).delete(where, values)
 
 
 def _why_rejected(item: StoreObject, dimensions: int) -> str | None:

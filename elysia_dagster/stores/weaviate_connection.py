@@ -1,6 +1,5 @@
 """The connection to a Weaviate server: made when first used, made anew after an outage, retried within a budget."""
 
-import json
 import logging
 import threading
 import warnings
@@ -58,18 +57,19 @@ class WeaviateConnection:
         query_s: float,
         insert_s: float,
         retry_s: float,
+        stop_requested: Callable[[], bool],
     ) -> None:
-        """Opens nothing yet."""
+        """Opens nothing yet. ``stop_requested`` ends a wait for the server with ``Interrupted``."""
         self.address = address
         self._api_key = api_key
         self._timeout = Timeout(init=connect_s, query=query_s, insert=insert_s)
-        self._retries = Retries(url=address.server, budget_s=retry_s)
+        self._retries = Retries(url=address.server, budget_s=retry_s, stop_requested=stop_requested)
+        self.check_stop = self._retries.check_stop
         self._guard = threading.RLock()
         self._connect_s = connect_s
         self._opened: _Opened | None = None
         self._used = threading.local()
         self.largest_message_bytes = LARGEST_MESSAGE_BYTES
-        self.version = ""
 
     def client(self) -> weaviate.WeaviateClient:
         """The client of the attempt that ``call`` is making in this thread."""
@@ -103,29 +103,32 @@ class WeaviateConnection:
         attempt: Callable[[], _Result],
         *,
         collection: str = "",
-        again: Callable[[], _Result] | None = None,
-        deadline: float | None = None,
     ) -> _Result:
-        """What ``attempt`` gives, tried again (``again``, where the two differ) while the server does not answer.
+        """What ``attempt`` gives, tried again while the server does not answer, until the end of ``until`` at most.
 
-        ``deadline`` is a time of ``time.monotonic``. What is raised is translated, unless its meaning is not known.
+        What is raised is translated, unless its meaning is not known.
         """
 
-        def connected(step: Callable[[], _Result]) -> Callable[[], _Result]:
-            def run() -> _Result:
-                with self._using():
-                    return step()
-
-            return run
+        def connected() -> _Result:
+            with self._using():
+                return attempt()
 
         with translating(url=self.address.url, collection=collection):
             return self._retries.call(
-                connected(attempt),
+                connected,
                 collection=collection,
-                again=None if again is None else connected(again),
                 after_failure=self._after_failure,
-                deadline=deadline,
+                deadline=getattr(self._used, "until", None),
             )
+
+    @contextmanager
+    def until(self, deadline: float) -> Iterator[None]:
+        """Nothing is tried again in this block, by this thread, after ``deadline``, a time of ``time.monotonic``."""
+        self._used.until = deadline
+        try:
+            yield
+        finally:
+            del self._used.until
 
     def close(self) -> None:
         """Closes what is open, as soon as no call uses it any more; the next call opens it again."""
@@ -182,22 +185,20 @@ class WeaviateConnection:
             skip_init_checks=True,  # they ask PyPI for the client's newest version
         )
         try:
-            meta = self._ask_meta(client)
+            self.largest_message_bytes = self._ask_meta(client)
             self._check_grpc()
-            client._connection._grpc_stub = _Untried(client._connection._grpc_stub)  # type: ignore[assignment]
+            _switch_off_retries(client)
         except BaseException:
             client.close()
             raise
-        self.version = str(meta.get("version", ""))
-        self.largest_message_bytes = int(meta.get("grpcMaxMessageSize", LARGEST_MESSAGE_BYTES))
         return client
 
-    def _ask_meta(self, client: weaviate.WeaviateClient) -> dict[str, Any]:
-        """Connects; what the server says of itself. Raises ``StoreUnavailable`` where another program answers."""
+    def _ask_meta(self, client: weaviate.WeaviateClient) -> int:
+        """Connects; how many bytes the server takes at once. Raises ``StoreUnavailable`` where it is none."""
         try:
             client.connect()
-            return dict(client.get_meta())
-        except (ResponseCannotBeDecodedError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            return int(client.get_meta().get("grpcMaxMessageSize", LARGEST_MESSAGE_BYTES))
+        except (ResponseCannotBeDecodedError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise self._another_program() from error
         except UnexpectedStatusCodeError as error:
             if error.status_code == 404:
@@ -229,6 +230,17 @@ class WeaviateConnection:
                 ) from None  # else the sentence would be that of the cause
         finally:
             channel.close()
+
+
+def _switch_off_retries(client: weaviate.WeaviateClient) -> None:
+    """Puts ``_Untried`` in the place of the client's gRPC stub, which is a private part of it."""
+    stub = getattr(client._connection, "_grpc_stub", None)
+    if stub is None:
+        raise RuntimeError(
+            "weaviate-client has no WeaviateClient._connection._grpc_stub any more: use weaviate-client 4.23, or mend "
+            "elysia_dagster.stores.weaviate_connection for this version."
+        )
+    client._connection._grpc_stub = _Untried(stub)  # type: ignore[assignment]
 
 
 class _Untried:

@@ -28,14 +28,12 @@ from elysia_dagster.stores.weaviate_kinds import (
 
 __all__ = [
     "ObjectsNotTaken",
-    "is_client_retried",
     "is_refused_content",
     "is_too_large",
     "is_transient",
     "is_unknown_state",
     "messages_of",
     "missing_collection",
-    "one_line",
     "retry_after_s",
     "translated",
     "translating",
@@ -126,8 +124,8 @@ def is_transient(error: BaseException) -> bool:
 def is_unknown_state(error: BaseException) -> bool:
     """Whether the request may have been applied although it failed: the caller reads back before it sends again.
 
-    The client tries some requests again itself, so that its last error (nothing listens) hides an earlier one (the
-    connection broke in the middle): all of them count.
+    Where an error was made of several calls, all of them count: that nothing listens may hide an earlier one (the
+    connection broke in the middle).
     """
     if not is_transient(error) or is_closed_channel(error):
         return False
@@ -149,11 +147,6 @@ def is_refused_content(error: BaseException) -> bool:
     return kind_of(error) is Kind.CONTENT
 
 
-def is_client_retried(error: BaseException) -> bool:
-    """Whether the client has tried it again already, for up to 15 s (inserts) or 63 s (queries) of sleep."""
-    return any(isinstance(each, client.WeaviateRetryError) for each in chain_of(error))
-
-
 def retry_after_s(error: BaseException) -> float | None:
     """Seconds that the server asks to be left alone, ``MOST_RETRY_AFTER_S`` at most; None where it does not.
 
@@ -170,11 +163,6 @@ def retry_after_s(error: BaseException) -> float | None:
         except ValueError:
             return None
     return min(max(seconds, 0.0), MOST_RETRY_AFTER_S)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line of ``MOST_CHARACTERS`` at most, without the client's own phrases."""
-    return _short(told_by(error).text or str(error))
 
 
 def _wants_a_key(told: Told) -> bool:

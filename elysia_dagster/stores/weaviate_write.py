@@ -36,7 +36,8 @@ _Key = TypeVar("_Key", str, int)
 class WeaviateWriter:
     """Inserts and deletes in one collection.
 
-    Raises ``StoreUnavailable`` where the server does not do its work until ``until``, a time of ``time.monotonic``.
+    Raises ``StoreUnavailable`` where the server does not do its work until ``until``, a time of ``time.monotonic``, and
+    ``Interrupted`` between two of many small requests where this process is asked to stop.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class WeaviateWriter:
                 raise
 
         try:
-            return self._connection.call(attempt, collection=self._name, deadline=self._until)
+            return self._connection.call(attempt, collection=self._name)
         except Exception as error:
             if not (is_too_large(error) or is_refused_content(error)):
                 raise
@@ -91,7 +92,7 @@ class WeaviateWriter:
         for first in range(0, len(values), IDS_PER_REQUEST):
             some = list(values[first : first + IDS_PER_REQUEST])
             step = self._delete_ids if where == "id" else partial(self._delete_documents, where)
-            self._connection.call(partial(step, some), collection=self._name, deadline=self._until)
+            self._connection.call(partial(step, some), collection=self._name)
 
     def _delete_documents(self, where: str, values: list[str]) -> None:
         while self._delete_once(Filter.by_property(where).contains_any(values)):
@@ -145,6 +146,8 @@ class WeaviateWriter:
         _judged(dict(enumerate(messages)))
         if len(objects) == 1 or len(messages) == 1:
             return {each.id: messages[0] for each in objects}
+        self._check_time()
+        self._connection.check_stop()
         middle = len(objects) // 2
         return self._insert_once(objects[:middle]) | self._insert_once(objects[middle:])
 
@@ -158,6 +161,7 @@ class WeaviateWriter:
         written = []
         for each in objects:
             self._check_time()
+            self._connection.check_stop()
             held = self._connection.held(self._name, each.id, self._consistency)
             if held is not None and held.get("write_hash") == each.write_hash:
                 written.append(each.id)

@@ -28,6 +28,7 @@ from elysia_dagster.models import RunStatus
 from elysia_dagster.settings import DATABASE_NAME, Settings
 from elysia_dagster.stores import open_store
 from elysia_dagster.stores.base import VectorStore
+from elysia_dagster.stores.stopping import Stoppable
 from elysia_dagster.sync.collection import dropped, open_collection
 from elysia_dagster.sync.files import remove_parts
 
@@ -44,8 +45,8 @@ class Engine:
     """One process's open database, store and embedder; opened when first asked for, closed by ``close``.
 
     ``faults`` is called with the name of every point between two side effects. ``stop_requested`` is asked between
-    batches. ``input_read`` is called when the changeset is spooled whole: an interruption before leaves nothing to
-    resume. ``say`` takes sentences for people.
+    batches, and by a store that waits for its server. ``input_read`` is called when the changeset is spooled whole: an
+    interruption before leaves nothing to resume. ``say`` takes sentences for people.
     """
 
     settings: Settings
@@ -80,6 +81,8 @@ class Engine:
         url = url or self.settings.store or f"lancedb:{self.state_folder / 'vectors'}"
         if url not in self._stores:
             opened = self.open_store(url, self.settings)
+            if isinstance(opened, Stoppable):
+                opened.stop_requested = self.stop_requested
             self._stores[url] = self._stores.setdefault(opened.url, opened)  # one for all spellings of an address
         return self._stores[url]
 
@@ -188,6 +191,8 @@ class Engine:
         except BaseException as error:
             # an outage is retried by the same Dagster run; everything else gives the run back at once
             park = park and isinstance(error, TransientError) and not isinstance(error, NOT_RETRIED)
+            if isinstance(error, Interrupted) and not error.ids:  # a wait for the store that was ended
+                error.next_step, error.ids = interrupted(run_id).next_step, {"run_id": run_id}
             if isinstance(error, ElysiaError):
                 with suppress(ElysiaError):
                     runs.record_interruption(self.database, lease, str(error))

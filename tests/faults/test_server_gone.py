@@ -1,6 +1,7 @@
 """The server dies and stays away: exit 3 within the budget, nothing charged, and the same command completes later."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,9 @@ pytestmark = pytest.mark.weaviate
 BUDGET_S = 2.0
 PATIENCE_S = 45.0
 """What such a budget comes to, at the very most, on a machine that does much else."""
+
+STOPPED_WITHIN_S = 10.0
+"""What half a second comes to on such a machine; the wait would go on for 30."""
 
 COMMAND = [sys.executable, "-c", "from elysia_dagster.cli import main; main()", "index", "sync"]
 MANY: tuple[Line, ...] = tuple(inline(("repo", f"d{n}.py"), text_of(f"d{n}")) for n in range(120))
@@ -103,6 +107,38 @@ def test_the_command_without_a_server_and_with_one(world: WeaviateWorld, server:
     assert_truth(world, MANY)
 
 
+@pytest.mark.parametrize("settled_before", [10, 0])
+def test_the_command_is_asked_to_stop_while_it_waits(
+    world: WeaviateWorld, server: MortalServer, settled_before: int
+) -> None:
+    """Exit 130 at once, in the middle of a run and before one has begun; nothing charged, and it can go on."""
+    changeset = world.changeset(*(line.raw for line in MANY))
+    if not settled_before:
+        server.kill()
+    process = start(world, changeset, server.url, retry_s=30.0)
+    while settled(world) < settled_before or not run_ids(world):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    if settled_before:
+        server.kill()
+    time.sleep(2.0)  # it waits by now
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    said, _ = process.communicate(timeout=120)
+    assert time.monotonic() - asked < STOPPED_WITHIN_S, said
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    if settled_before:
+        assert f"elysiactl index resume --run-id {run_ids(world)[0]}" in said
+    assert_nothing_charged(world)
+    server.start()
+    process = start(world, changeset, server.url)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert_truth(world, MANY)
+
+
 def test_the_command_that_never_saw_a_server(world: WeaviateWorld, server: MortalServer) -> None:
     """Nothing was made yet, neither collection nor plan; what was asked for is kept all the same."""
     lines = (inline(("repo", "a.py"), text_of("a", 2)), delete(("repo", "b.py")))
@@ -117,12 +153,12 @@ def test_the_command_that_never_saw_a_server(world: WeaviateWorld, server: Morta
     assert_truth(world, lines)
 
 
-def start(world: WeaviateWorld, changeset: Path, url: str) -> "subprocess.Popen[str]":
+def start(world: WeaviateWorld, changeset: Path, url: str, *, retry_s: float = BUDGET_S) -> "subprocess.Popen[str]":
     """``elysiactl index sync`` as a process."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().startswith("elysiactl_")}
     environment |= {
         "ELYSIACTL_CHECKPOINT_DB_DIR": str(world.state),
-        "ELYSIACTL_STORE_RETRY": str(BUDGET_S),
+        "ELYSIACTL_STORE_RETRY": str(retry_s),
         "ELYSIACTL_STORE_CONNECT_TIMEOUT": "5",
     }
     arguments = [str(changeset), "--store", url, "--collection", COLLECTION, "--root", str(world.root)]

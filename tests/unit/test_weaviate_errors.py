@@ -509,4 +509,3 @@ def test_retry_after_of_http() -> None:
 def test_messages_of_an_insert_that_took_nothing() -> None:
     assert weaviate_errors.messages_of(all_failed("one", "two")) == ["one", "two"]
     assert weaviate_errors.messages_of(ValueError("x")) == []
-    assert weaviate_errors.one_line(all_failed("one\n two")) == "one"

@@ -3,9 +3,10 @@
 import pytest
 from weaviate import exceptions as client
 
-from elysia_dagster.errors import StoreUnavailable
+from elysia_dagster.errors import Interrupted, StoreUnavailable
+from elysia_dagster.stores.stopping import SLICE_S
 from elysia_dagster.stores.weaviate_errors import ObjectsNotTaken
-from elysia_dagster.stores.weaviate_retries import LONGEST_WAIT_S, QUERY_SLEEPS_S, Retries
+from elysia_dagster.stores.weaviate_retries import LONGEST_WAIT_S, Retries
 
 URL = "weaviate:http://127.0.0.1:8080"
 
@@ -76,17 +77,6 @@ def test_the_budget_begins_with_the_first_failure() -> None:
     assert server.retries(60).call(server.ask) == "yes"
 
 
-def test_the_clients_own_tries_count() -> None:
-    query = Server(client.WeaviateRetryError("x", 5), takes_s=QUERY_SLEEPS_S)
-    with pytest.raises(StoreUnavailable, match="tried once in 63 s"):
-        query.retries(60).call(query.ask)
-    insert = Server(client.WeaviateRetryError("x", 3), takes_s=15)
-    with pytest.raises(StoreUnavailable):
-        insert.retries(60).call(insert.ask)
-    assert insert.asked >= 3
-    assert insert.now - 1000 <= 60
-
-
 def test_nothing_is_begun_after_the_deadline() -> None:
     server = Server(refused())
     with pytest.raises(StoreUnavailable):
@@ -110,23 +100,33 @@ def test_an_error_that_does_not_mend_ends_the_tries() -> None:
     assert server.asked == 2
 
 
-def test_again_and_after_failure() -> None:
+def test_after_failure() -> None:
     server = Server(refused(), refused(), "yes")
     seen: list[Exception] = []
-    told: list[str] = []
-
-    def again() -> object:
-        told.append("read back")
-        return server.ask()
-
-    assert server.retries().call(server.ask, again=again, after_failure=seen.append) == "yes"
-    assert told == ["read back", "read back"]
+    assert server.retries().call(server.ask, after_failure=seen.append) == "yes"
     assert len(seen) == 2
     assert all(isinstance(each, ConnectionRefusedError) for each in seen)
+
+
+@pytest.mark.parametrize("budget_s", [0.0, 60.0])
+def test_a_wish_to_stop_ends_the_wait(budget_s: float) -> None:
+    server = Server(refused())
+    retries = Retries(
+        url=URL,
+        budget_s=budget_s,
+        sleep=server.sleep,
+        clock=lambda: server.now,
+        stop_requested=lambda: server.asked >= 3 or not budget_s,
+    )
+    with pytest.raises(Interrupted) as raised:
+        retries.call(server.ask)
+    assert server.asked == (3 if budget_s else 1)
+    assert raised.value.exit_code == 130
+    assert max(server.slept, default=0.0) <= SLICE_S
 
 
 def test_the_servers_wish_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elysia_dagster.stores.weaviate_retries.retry_after_s", lambda _error: 17.0)
     server = Server(refused(), "yes")
     assert server.retries().call(server.ask) == "yes"
-    assert server.slept == [17.0]
+    assert sum(server.slept) == pytest.approx(17.0)
