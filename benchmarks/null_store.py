@@ -1,6 +1,6 @@
 """A store that keeps nothing: what is measured beside it is the engine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from elysia_dagster.models import CollectionInfo, MaintenanceReport, ScannedObject, SearchHit, SearchQuery, StoreObject
 
@@ -55,7 +55,9 @@ class NullStore:
         """None."""
         return None
 
-    def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
+    def fetch_hashes(
+        self, collection: str, ids: Sequence[str], expected: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
         """Of the last write."""
         return {each: self._last[each] for each in ids if each in self._last}
 

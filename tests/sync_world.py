@@ -5,7 +5,7 @@ import json
 import sqlite3
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -93,7 +93,9 @@ class RecordingStore:
         self.collections[collection] = made
         return made
 
-    def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
+    def fetch_hashes(
+        self, collection: str, ids: Sequence[str], expected: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
         assert collection in self.collections
         return {each: self.objects[each].write_hash for each in ids if each in self.objects}
 

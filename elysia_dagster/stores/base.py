@@ -1,6 +1,6 @@
 """What every vector store gives. The next store is one file that satisfies ``VectorStore`` and the contract suite."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from elysia_dagster.errors import CollectionMismatch
@@ -67,8 +67,14 @@ class VectorStore(Protocol):
         """Removes every object of the documents, however many; what is not there is no error."""
         ...
 
-    def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
-        """``write_hash`` by id, of those objects that are there."""
+    def fetch_hashes(
+        self, collection: str, ids: Sequence[str], expected: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """``write_hash`` by id, of those objects that are there.
+
+        A store of several nodes makes sure of what is missing, and of what is not as ``expected`` (by id), before it
+        says so: one node may lag behind the others.
+        """
         ...
 
     def count(self, collection: str, *, repository: str | None = None) -> int:

@@ -7,7 +7,7 @@ where a compaction takes a version away, and errors with a type.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -134,8 +134,10 @@ class LanceDBStore:
             if self._tables.read(collection, partial(_count, condition=condition)):
                 self._tables.write(collection, partial(_delete, condition=condition))
 
-    def fetch_hashes(self, collection: str, ids: Sequence[str]) -> dict[str, str]:
-        """``write_hash`` by id; an id that is not there is left out."""
+    def fetch_hashes(
+        self, collection: str, ids: Sequence[str], expected: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
+        """``write_hash`` by id; an id that is not there is left out. ``expected`` is no matter: there is one copy."""
         found: dict[str, str] = {}
         for condition in _id_conditions(ids):
             answer = self._tables.read(collection, partial(_hashes, condition=condition))

@@ -208,7 +208,7 @@ class Mender:
 
     def _read_back(self, rewrites: list[_Rewrite]) -> None:
         wanted = {item.id: item.write_hash for each in rewrites for item in each.objects}
-        held = self._work.store.fetch_hashes(self._known.name, list(wanted))
+        held = self._work.store.fetch_hashes(self._known.name, list(wanted), wanted)
         if held != wanted:
             raise StoreUnavailable(
                 f"The store acknowledged {len(wanted)} objects and does not hold them all.",

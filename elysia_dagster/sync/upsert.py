@@ -230,7 +230,8 @@ class BatchUpserter:
         return rejections
 
     def _differing(self, objects: list[StoreObject]) -> list[StoreObject]:
-        held = self._work.store.fetch_hashes(self._collection.name, [each.id for each in objects])
+        expected = {each.id: each.write_hash for each in objects}
+        held = self._work.store.fetch_hashes(self._collection.name, list(expected), expected)
         return [each for each in objects if held.get(each.id) != each.write_hash]
 
     def _remove(self, batch: EmbeddedBatch, sending: _Sending) -> None:

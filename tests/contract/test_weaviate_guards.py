@@ -220,3 +220,28 @@ def test_a_repository_is_scanned_alone_or_with_all(
     assert set(by_filter) == {item.id for item in items if item.repository == "r1"}
     assert store.count_by_repository(collection) == {"r0": 10, "r1": 10, "r2": 10}
     assert store.count(collection, repository="r2") == 10
+
+
+def test_one_repository_is_counted_without_a_look_at_the_others(
+    open_with: OpenStore, collection: str, make: MakeObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However large it and the collection are; one whose name has white space around it is grouped among its like."""
+    from elysia_dagster.stores import weaviate_read
+
+    store = open_with()
+    create(store, collection)
+    names = ["many"] * 20 + ["many "] * 3 + ["répo"] * 7 + ["\U0001f680"] * 2
+    items = [make(f"{number}.py", repository=name) for number, name in enumerate(names)]
+    assert store.upsert(collection, items) == [None] * len(items)
+    monkeypatch.setattr(weaviate_read, "GROUPED_AT_MOST", 25)
+
+    def scans(*_: object) -> dict[str, int]:
+        raise AssertionError("the whole collection was read")
+
+    monkeypatch.setattr(weaviate_read.WeaviateReader, "_counts_by_scan", scans)
+    for name in {*names, "none"}:
+        assert store.count(collection, repository=name) == names.count(name)
+    monkeypatch.setattr(weaviate_read, "GROUPED_AT_MOST", 5)
+    assert store.count(collection, repository="many") == 20
+    with pytest.raises(AssertionError, match="the whole collection"):
+        store.count(collection, repository="many ")

@@ -172,6 +172,30 @@ def test_a_node_that_was_away_is_asked_what_the_others_hold(cluster: WeaviateClu
         assert not set(gone) & {each.id for each in held_by(node)}
 
 
+@pytest.mark.parametrize("level", ["QUORUM", "ONE"])
+def test_a_node_that_holds_what_was_before_is_no_proof(cluster: WeaviateCluster, tmp_path: Path, level: str) -> None:
+    """Its old hash is what a filter gives; what is expected and not found there is asked of a quorum, by id."""
+    first, second, _ = cluster.nodes
+    keys = [("alpha", f"old{number}.py") for number in range(3)]
+    with WeaviateWorld(tmp_path, second.url, **PATIENT) as world:
+        apply(world, tuple(inline(key, text_of("before"), "add") for key in keys))
+        asking(second.url, stop_copying)
+        first.kill()
+        apply(world, tuple(inline(key, text_of("after"), "modify") for key in keys))
+    bring_back(cluster)
+    before, after = (
+        {id_: held.properties["write_hash"] for key in keys for id_, held in expected_objects(key, text).items()}
+        for text in (text_of("before"), text_of("after"))
+    )
+    assert before.keys() == after.keys()
+    assert {each.id: each.properties["write_hash"] for each in held_by(first)} == before
+    with closing(open_store(first.url, Settings(**PATIENT, weaviate_consistency=level))) as store:
+        assert store.fetch_hashes(COLLECTION, list(after)) == before, "else this test would prove nothing"
+        assert store.fetch_hashes(COLLECTION, list(after), after) == after
+        wrong = dict.fromkeys(after, "never written")
+        assert store.fetch_hashes(COLLECTION, list(after), wrong) == after, "what is there, not what is expected"
+
+
 def stop_copying(client: Any) -> None:
     """Nodes no more bring each other up to date by themselves."""
     config = client.collections.use(COLLECTION).config
