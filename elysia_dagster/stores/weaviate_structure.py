@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from weaviate.collections import Collection
-from weaviate.exceptions import UnexpectedStatusCodeError
+from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateInvalidInputError
 
-from elysia_dagster.errors import CollectionMismatch, UsageError
+from elysia_dagster.errors import CollectionMismatch, StoreUnavailable, UsageError
 from elysia_dagster.models import CollectionInfo
 from elysia_dagster.settings import Settings
 from elysia_dagster.stores import weaviate_schema as schemas
@@ -117,7 +117,6 @@ class WeaviateStructure:
         found = self.load(collection)
         if found.marks.incarnation not in (expected, marks.incarnation):
             raise changed_hands(collection, self._address.url)
-        self._complete(found)
         length = self._length_of_a_vector(found)
         if marks.dimensions and length and length != marks.dimensions:
             raise CollectionMismatch(
@@ -125,6 +124,7 @@ class WeaviateStructure:
                 next_step="Use the embedder that made them, or another --collection.",
                 collection=collection,
             )
+        self._complete(found)
         if self._mark(found, marks, expected=expected) != marks:
             raise changed_hands(collection, self._address.url)
         return self.load(collection)
@@ -163,8 +163,18 @@ class WeaviateStructure:
             return made
 
         schema = self._connection.call(ask)
-        if schema is None or schema["class"] != collection:
+        if schema is None and collection in self._names():  # a proxy's 404 says nothing of a collection
+            schema = self._connection.call(ask)  # made just now, by another process
+            if schema is None:
+                raise self._contradicts_itself(f"/v1/schema/{collection}")
+        if schema is None:
             return None
+        if schema["class"] != collection:
+            raise CollectionMismatch(
+                f"{collection} in {self._address.url} is an alias of collection {schema['class']}.",
+                next_step=f"Use the collection's own name: --collection {schema['class']}",
+                collection=collection,
+            )
         schemas.check_tenancy(schema, self._address)
         description = parse_description(schema.get("description"))
         return FoundCollection(
@@ -179,7 +189,30 @@ class WeaviateStructure:
         tenant = self._address.tenant
         if not tenant:
             return True
-        return self._connection.call(lambda: self._handle(collection).tenants.exists(tenant), collection=collection)
+
+        def exists() -> bool:
+            return self._handle(collection).tenants.exists(tenant)
+
+        def is_listed() -> bool:
+            return tenant in self._handle(collection).tenants.get_by_names([tenant])
+
+        if self._connection.call(exists, collection=collection):
+            return True
+        if not self._connection.call(is_listed, collection=collection):
+            return False
+        if self._connection.call(exists, collection=collection):  # made just now, by another process
+            return True
+        raise self._contradicts_itself(f"/v1/schema/{collection}/tenants/{tenant}")
+
+    def _names(self) -> list[str]:
+        return self._connection.call(lambda: list(self._connection.client().collections.list_all(simple=True)))
+
+    def _contradicts_itself(self, path: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The server {self._address.url} lists what it says is not there ({path}).",
+            next_step="Check what stands before the server: it has to pass on every path below /v1.",
+            store=self._address.url,
+        )
 
     def _create(self, collection: str, marks: Marks) -> None:
         text = str(Description(text=SENTENCE, tenants={self._address.tenant: marks}))
@@ -207,9 +240,10 @@ class WeaviateStructure:
             def add() -> None:
                 try:
                     self._handle(found.name).config.add_property(made)  # noqa: B023  called within this turn
-                except UnexpectedStatusCodeError as error:
-                    if "already exists" not in str(error):  # another process may add it at the same time
-                        raise
+                except (UnexpectedStatusCodeError, WeaviateInvalidInputError):
+                    there = self._handle(found.name).config.get().to_dict()
+                    if made.name in {lacking.name for lacking in schemas.missing_properties(there)}:  # noqa: B023
+                        raise  # else another process added it at the same time
 
             self._connection.call(add, collection=found.name)
 
@@ -232,8 +266,7 @@ class WeaviateStructure:
         )
 
     def _refuse_other_case(self, collection: str) -> None:
-        names = self._connection.call(lambda: list(self._connection.client().collections.list_all(simple=True)))
-        for name in names:
+        for name in self._names():
             if name != collection and name.lower() == collection.lower():
                 raise CollectionMismatch(
                     f"Collection {name} differs from {collection} in the case of its letters only.",
