@@ -1,17 +1,22 @@
 """Searches in a Weaviate collection: by vector, by text, or both with their scores fused by the server."""
 
+import re
 from typing import Any
 
 import numpy as np
 from weaviate.classes.query import Filter, HybridFusion, MetadataQuery
 from weaviate.collections import Collection
+from weaviate.exceptions import WeaviateQueryError
 
-from elysia_dagster.errors import UsageError
+from elysia_dagster.errors import CollectionMismatch, UsageError
 from elysia_dagster.models import SearchHit, SearchMode, SearchQuery
 from elysia_dagster.stores.objects import encodable
 from elysia_dagster.stores.weaviate_read import MOST_RESULTS
 
 _RETURNED = ["repository", "relative_path", "start_line", "end_line", "content"]
+
+_LACKING = re.compile(r"no such prop with name '(\w+)'")
+"""The server's words for a property that a collection lacks (1.38.11)."""
 
 
 def search_collection(
@@ -20,7 +25,8 @@ def search_collection(
     """The best objects, best first.
 
     Scores: vector 1 - cosine distance; text BM25 of ``content``; hybrid the sum of 1 / (60 + rank). Where the
-    store makes the vectors itself it gets the text. Raises ``UsageError`` for a missing or wrong vector.
+    store makes the vectors itself it gets the text. Raises ``UsageError`` for a missing or wrong vector,
+    ``CollectionMismatch`` for a collection that lacks a property.
     """
     if query.limit <= 0 or (query.repository is not None and not encodable(query.repository)):
         return []
@@ -30,7 +36,16 @@ def search_collection(
         _check_vector(query, dimensions)
     limit = min(query.limit, MOST_RESULTS)
     while True:
-        objects = _ask(handle, query, limit, vector_name)
+        try:
+            objects = _ask(handle, query, limit, vector_name)
+        except WeaviateQueryError as error:
+            if lacking := _LACKING.search(str(error)):
+                raise CollectionMismatch(
+                    f"Collection {handle.name} has no property {lacking[1]}: it is another program's.",
+                    next_step="Take it over with elysiactl index sync --adopt, or search another --collection.",
+                    collection=handle.name,
+                ) from error
+            raise
         exact = [each for each in objects if query.repository in (None, each.properties.get("repository"))]
         is_all = len(exact) == len(objects) or len(objects) < limit or limit == MOST_RESULTS
         if is_all or len(exact) >= query.limit:
