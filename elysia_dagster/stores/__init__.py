@@ -26,4 +26,5 @@ def open_store(url: str, settings: Settings | None = None) -> VectorStore:
             from elysia_dagster.stores.weaviate import WeaviateStore
 
         return WeaviateStore(url, settings)
-    raise UsageError(f"Store {url!r} is not known.", next_step="Use lancedb:<folder> or weaviate:http://host:port.")
+    known = "" if not rest else f" of the kind {scheme[:40]!r}"  # what follows may hold a password
+    raise UsageError(f"A store{known} is not known.", next_step="Use lancedb:<folder> or weaviate:http://host:port.")

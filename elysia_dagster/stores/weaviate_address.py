@@ -1,5 +1,6 @@
 """Where a Weaviate server is: the store URL ``weaviate:http[s]://host:port[?…]``, and its one spelling."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -9,6 +10,9 @@ _HTTP_PORTS = {"http": 8080, "https": 443}
 _GRPC_PORT = 50051
 _CLOUD_DOMAINS = (".weaviate.cloud", ".weaviate.network")
 _CLOUD_GRPC_PORT = 443
+_HOST = re.compile(r"[0-9A-Za-z._-]{1,255}|[0-9A-Fa-f:.]{2,45}", re.ASCII)
+"""A name, or an address of either kind, without brackets."""
+
 _QUERY_NAMES = ("grpc_host", "grpc_port", "tenant", "vector")
 
 
@@ -94,11 +98,14 @@ def parse_address(url: str, *, server: str = "", tenant: str = "", vector: str =
     given = query.get("grpc_port", str(grpc_port))
     if not given.isascii() or not given.isdigit() or not 0 < int(given) < 65_536:
         raise _unusable("What the store URL gives as grpc_port is no port")
+    given_host = query.get("grpc_host", grpc_host)
+    if not _HOST.fullmatch(given_host):
+        raise _unusable("What the store URL gives as grpc_host is no host's name", "Give a name or an address alone.")
     return WeaviateAddress(
         secure=secure,
         host=host,
         port=port or _HTTP_PORTS[parts.scheme],
-        grpc_host=query.get("grpc_host", grpc_host).lower(),
+        grpc_host=given_host.lower(),
         grpc_port=int(given),
         tenant=query.get("tenant", tenant),
         vector=query.get("vector", vector),

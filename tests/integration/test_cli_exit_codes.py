@@ -57,7 +57,7 @@ def test_2_for_a_changeset_that_cannot_be_read_and_no_run_opened(shell: Any, tmp
     assert "cannot be read: No such file" in refused(shell.call("sync", "missing.jsonl"), 2)
     assert "is a folder" in refused(shell.call("sync", str(tmp_path)), 2)
     assert "is broken" in refused(shell.call("sync", str(torn)), 2)
-    assert "Store 'nowhere:at-all' is not known" in refused(
+    assert "A store of the kind 'nowhere' is not known" in refused(
         shell.call("sync", str(torn), "--store", "nowhere:at-all"), 2
     )
     assert "'unheard'" in refused(shell.call("sync", str(torn), "--embedder", "unheard"), 2)

@@ -3,6 +3,7 @@
 import pytest
 
 from elysia_dagster.errors import UsageError
+from elysia_dagster.stores import open_store
 from elysia_dagster.stores.weaviate_address import WeaviateAddress, parse_address
 
 
@@ -18,6 +19,7 @@ from elysia_dagster.stores.weaviate_address import WeaviateAddress, parse_addres
         ("weaviate:https://h", "weaviate:https://h:443"),
         ("weaviate:http://[::1]:9", "weaviate:http://[::1]:9"),
         ("weaviate:http://h?tenant=a%26b", "weaviate:http://h:8080?tenant=a%26b"),
+        ("weaviate:http://h?grpc_host=%3A%3A1", "weaviate:http://h:8080?grpc_host=%3A%3A1"),
         ("weaviate:http://h?vector=title", "weaviate:http://h:8080?vector=title"),
         (
             "weaviate:https://x1.c0.europe-west3.gcp.weaviate.cloud",
@@ -96,9 +98,19 @@ def test_what_does_not_parse_is_refused(url: str) -> None:
         "weaviate:https://h?SESAME",
         "weaviate:http://h:SESAME",
         "weaviate:http://h?grpc_port=SESAME",
+        "weaviate:http://h?grpc_host=me:SESAME@g",
+        "weaviate:http://h?grpc_host=SESAME%20",
+        "weaviate:http://h?grpc_host=g/SESAME",
     ],
 )
 def test_a_key_in_the_url_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_address(url)
+    assert "SESAME" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["weviate:http://me:SESAME@h", "http://me:SESAME@h", "SESAME", ""])
+def test_of_an_unknown_store_only_the_scheme_is_repeated(url: str) -> None:
+    with pytest.raises(UsageError, match="not known") as error:
+        open_store(url)
     assert "SESAME" not in str(error.value)
