@@ -144,10 +144,14 @@ def _not_ours(known: CollectionRecord, there: CollectionInfo) -> CollectionMisma
 
 
 def dropped(collection: str, store: str, *, is_there: bool = True) -> CollectionMismatch:
-    """The error for a collection that was dropped, or dropped and made anew, behind the ledger's back."""
+    """The error for a collection that was dropped, or dropped and made anew, behind the ledger's back.
+
+    A restored backup carries the incarnation that the ledger knows, and older objects: that is for ``reconcile``.
+    """
     instead = "take over the one that is there with --adopt, " if is_there else ""
+    name = f"--collection {collection} --store {shlex.quote(store)}"
     return CollectionMismatch(
         f"Collection {collection} in {store} is not the one that the ledger knows: it was dropped or made anew.",
-        next_step=f"Restore it, {instead}or choose another --collection; to begin it anew: "
-        f"elysiactl index forget --collection {collection} --store {shlex.quote(store)} --yes",
+        next_step=f"Restore it, then run elysiactl index reconcile {name} --repair, since a backup is older than the "
+        f"ledger; or {instead}choose another --collection; to begin it anew: elysiactl index forget {name} --yes",
     )
