@@ -11,15 +11,15 @@ FUZZ ?= lines paths text chunks
 .PHONY: help dagster-home sync dev weaviate weaviate-server test lint fuzz bench lock clean
 
 help:
-	@echo "make sync    environment, then the main job on this repository, into the embedded store"
-	@echo "make dev     Dagster's web server and daemon on http://127.0.0.1:$(PORT), with the runs of make sync"
-	@echo "make weaviate  a Weaviate server on http://127.0.0.1:8080, built first where it is not there (needs Go)"
+	@echo "make sync             environment, then the main job on this repository, into the embedded store"
+	@echo "make dev              Dagster's web server and daemon on http://127.0.0.1:$(PORT), with the runs of make sync"
+	@echo "make weaviate         a Weaviate server on http://127.0.0.1:8080, built first where it is not there (needs Go)"
 	@echo "make weaviate-server  builds that server, and starts none"
-	@echo "make test    the whole suite; where Go is there it builds the Weaviate server first, once"
-	@echo "make lint    ruff and mypy"
-	@echo "make fuzz    looks for input that does harm, guided by coverage (SECONDS=300 for each target; FUZZ=text for one)"
-	@echo "make bench   the table of speed and memory (about 15 minutes; BENCH=--quick for a short form)"
-	@echo "make lock    resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
+	@echo "make test             the whole suite; where Go is there it builds the Weaviate server first, once"
+	@echo "make lint             ruff and mypy"
+	@echo "make fuzz             looks for input that does harm, guided by coverage (SECONDS=300 for each target; FUZZ=text for one)"
+	@echo "make bench            the table of speed and memory (about 30 minutes; BENCH=--quick for a short form)"
+	@echo "make lock             resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \

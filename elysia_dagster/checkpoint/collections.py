@@ -35,6 +35,16 @@ def find_collection(database: Database, store: str, name: str) -> CollectionReco
     return CollectionRecord(**{key: value for key, value in row.items() if key != "created_at"})
 
 
+def stores_of(database: Database, name: str) -> list[str]:
+    """The URLs of the stores that have, as far as the ledger knows, a collection of this name."""
+    with database.read() as connection:
+        return list(
+            connection.execute(
+                select(collections.c.store).where(collections.c.name == name).order_by(collections.c.store)
+            ).scalars()
+        )
+
+
 def register_collection(
     database: Database, *, store: str, name: str, incarnation: str, model: str, dimensions: int, chunker: str
 ) -> CollectionRecord:
@@ -213,6 +223,21 @@ def repositories_with_failures(database: Database, run_id: str) -> frozenset[str
                 select(failed_lines.c.repository).where(failed_lines.c.run_id == run_id).distinct()
             ).scalars()
         )
+
+
+def holds_chunks(database: Database, collection_id: int) -> bool:
+    """Whether the ledger says that the collection holds an object, for certain."""
+    with database.read() as connection:
+        found = connection.execute(
+            select(documents.c.path)
+            .where(
+                documents.c.collection_id == collection_id,
+                documents.c.state == DocumentState.PRESENT.value,
+                documents.c.chunks > 0,
+            )
+            .limit(1)
+        ).first()
+    return found is not None
 
 
 def holds_documents(database: Database, collection_id: int) -> bool:

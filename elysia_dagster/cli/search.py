@@ -64,9 +64,7 @@ def search(
     with opened_engine(settings, terminal) as engine:
         where = engine.store(store or "")
         if where.describe(name) is None:
-            raise CollectionMismatch(
-                f"There is no collection {name} in {where.url}.", next_step="See: elysiactl index status --summary"
-            )
+            raise _not_there(engine, name, where.url)
         ranking = SearchMode(mode)
         vector = None if ranking is SearchMode.TEXT else _vector_of(engine, text, name, where.url, embedder)
         hits = where.search(
@@ -79,6 +77,18 @@ def search(
     else:
         terminal.note("Nothing was found.")
     return 0
+
+
+def _not_there(engine: "Engine", collection: str, store: str) -> CollectionMismatch:
+    """The error for a collection that this store does not have; the ledger may know another that does."""
+    from elysia_dagster.checkpoint.collections import stores_of
+
+    elsewhere = stores_of(engine.database, collection)
+    if not elsewhere:
+        next_step = "See: elysiactl index status --summary"
+    else:
+        next_step = f"It is in {' and '.join(elsewhere)}: name that with --store, or ELYSIACTL_STORE."
+    return CollectionMismatch(f"There is no collection {collection} in {store}.", next_step=next_step)
 
 
 def _vector_of(engine: "Engine", text: str, collection: str, store: str, spec: str | None) -> "np.ndarray | None":
