@@ -245,3 +245,23 @@ def test_one_repository_is_counted_without_a_look_at_the_others(
     assert store.count(collection, repository="many") == 20
     with pytest.raises(AssertionError, match="the whole collection"):
         store.count(collection, repository="many ")
+
+
+def test_one_copy_is_asked_once_for_what_is_missing_or_other_than_expected(
+    open_with: OpenStore, collection: str, make: MakeObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No replica can lag behind, and by its id an object would be found that an interrupted write left in no index."""
+    from elysia_dagster.stores import weaviate_read
+
+    store = open_with()
+    create(store, collection)
+    items = [make(f"{number}.py") for number in range(3)]
+    assert store.upsert(collection, items) == [None] * 3
+    hashes = {item.id: item.write_hash for item in items}
+
+    def asks(*_: object) -> None:
+        raise AssertionError("an object was asked for alone")
+
+    monkeypatch.setattr(weaviate_read.WeaviateReader, "_get", asks)
+    wrong = dict.fromkeys([*hashes, make("missing.py").id], "never written")
+    assert store.fetch_hashes(collection, list(wrong), wrong) == hashes
