@@ -100,12 +100,17 @@ class StoreObject:
 
 @dataclass(frozen=True, kw_only=True)
 class CollectionInfo:
-    """A collection as the store describes it. ``dimensions`` is 0 where the store cannot say."""
+    """A collection as the store describes it. ``dimensions`` is 0 where the store cannot say.
+
+    ``tenant`` is the part of it that is meant, '' where it is one whole: the incarnation does not tell a part that was
+    made anew.
+    """
 
     name: str
     incarnation: str | None
     model_id: str | None
     dimensions: int
+    tenant: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,8 +152,20 @@ def _refused(schema: Schema, wanted: Property, found: str, must: str) -> Collect
 
 
 def check_tenancy(schema: Schema, address: WeaviateAddress) -> None:
-    """Raises ``CollectionMismatch`` where a tenant is named for a collection without, or the reverse."""
-    has_tenants = bool((schema.get("multiTenancyConfig") or {}).get("enabled"))
+    """Raises ``CollectionMismatch`` where a tenant is named for a collection without, or the reverse.
+
+    And for a collection that makes tenants by itself: one that was dropped would come back empty with the next write of
+    any program, and nothing of it would tell, since its incarnation is written in the collection.
+    """
+    tenancy = schema.get("multiTenancyConfig") or {}
+    has_tenants = bool(tenancy.get("enabled"))
+    if has_tenants and tenancy.get("autoTenantCreation"):
+        raise CollectionMismatch(
+            f"Collection {schema['class']} makes tenants by itself (autoTenantCreation): one that was dropped would "
+            "come back empty, unnoticed.",
+            next_step="Switch autoTenantCreation off in its multiTenancyConfig, or choose another --collection.",
+            collection=schema["class"],
+        )
     if has_tenants and not address.tenant:
         raise CollectionMismatch(
             f"Collection {schema['class']} has tenants, and none is named.",
@@ -240,4 +253,18 @@ def to_client(wanted: Property) -> config.Property:
         index_filterable=wanted.filterable,
         index_searchable=wanted.searchable if wanted.kind == "text" else None,
         tokenization=config.Tokenization(wanted.tokenization) if wanted.tokenization else None,
+    )
+
+
+_SAID = re.compile(r"'message': (['\"])(.*?)\1\}")
+"""The server's words in what the client makes of a refusal."""
+
+
+def refused_by_server(collection: str, told: str) -> UsageError:
+    """The error for a new collection that the server does not make; ``told`` is what the client says of it."""
+    said = _SAID.search(told)
+    return UsageError(
+        f"The server cannot make collection {collection} as the settings say: {said[2] if said else told}.",
+        next_step="Mend the setting that this is about (ELYSIACTL_WEAVIATE_…), or the server.",
+        collection=collection,
     )

@@ -23,9 +23,6 @@ SAMPLED_OBJECTS = 10
 _NAME = re.compile(r"[A-Z][_0-9A-Za-z]{0,254}")
 """``ClassNameRegexCore`` of the server (``entities/schema/validation.go``, 1.38)."""
 
-_SAID = re.compile(r"'message': (['\"])(.*?)\1\}")
-"""The server's words in what the client makes of a refusal."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class FoundCollection:
@@ -36,6 +33,7 @@ class FoundCollection:
     description: Description
     vector_name: str | None
     marks: Marks
+    tenant: str
 
     @property
     def makes_vectors(self) -> bool:
@@ -55,6 +53,7 @@ class FoundCollection:
             incarnation=self.marks.incarnation,
             model_id=self.marks.model_id,
             dimensions=self.marks.dimensions,
+            tenant=self.tenant,
         )
 
 
@@ -163,8 +162,8 @@ class WeaviateStructure:
             return made
 
         schema = self._connection.call(ask)
-        if schema is None and collection in self._names():  # a proxy's 404 says nothing of a collection
-            schema = self._connection.call(ask)  # made just now, by another process
+        if schema is None and collection in self._names():  # made just now, or it was a proxy's 404
+            schema = self._connection.call(ask)
             if schema is None:
                 raise self._contradicts_itself(f"/v1/schema/{collection}")
         if schema is None:
@@ -183,6 +182,7 @@ class WeaviateStructure:
             description=description,
             vector_name=schemas.vector_name(schema, self._address),
             marks=description.marks(self._address.tenant),
+            tenant=self._address.tenant,
         )
 
     def _has_tenant(self, collection: str) -> bool:
@@ -196,12 +196,11 @@ class WeaviateStructure:
         def is_listed() -> bool:
             return tenant in self._handle(collection).tenants.get_by_names([tenant])
 
-        if self._connection.call(exists, collection=collection):
-            return True
-        if not self._connection.call(is_listed, collection=collection):
-            return False
-        if self._connection.call(exists, collection=collection):  # made just now, by another process
-            return True
+        for _ in range(2):  # the second where another process makes it just now
+            if self._connection.call(exists, collection=collection):
+                return True
+            if not self._connection.call(is_listed, collection=collection):
+                return False
         raise self._contradicts_itself(f"/v1/schema/{collection}/tenants/{tenant}")
 
     def _names(self) -> list[str]:
@@ -227,7 +226,7 @@ class WeaviateStructure:
                 if "already exists" in str(error):
                     return
                 if error.status_code == 422:
-                    raise _refused(collection, error) from error
+                    raise schemas.refused_by_server(collection, str(error)) from error
                 raise
 
         self._connection.call(create, collection=collection)
@@ -257,8 +256,9 @@ class WeaviateStructure:
             return there.description
 
         def write(description: Description) -> None:
+            text = str(description)
             self._connection.call(
-                lambda: self._handle(found.name).config.update(description=str(description)), collection=found.name
+                lambda: self._handle(found.name).config.update(description=text), collection=found.name
             )
 
         return write_marks(
@@ -288,12 +288,3 @@ class WeaviateStructure:
         """Of the collection as a whole, whatever tenant is set."""
         handle: Collection[Any, Any] = self._connection.client().collections.use(collection)
         return handle
-
-
-def _refused(collection: str, error: UnexpectedStatusCodeError) -> UsageError:
-    said = _SAID.search(str(error))
-    return UsageError(
-        f"The server cannot make collection {collection} as the settings say: {said[2] if said else error}.",
-        next_step="Mend the setting that this is about (ELYSIACTL_WEAVIATE_…), or the server.",
-        collection=collection,
-    )

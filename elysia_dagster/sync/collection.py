@@ -5,10 +5,12 @@ import uuid
 from typing import TYPE_CHECKING
 
 from elysia_dagster.checkpoint import collections
+from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord
 from elysia_dagster.embedders.base import Embedder
 from elysia_dagster.errors import CollectionMismatch
 from elysia_dagster.models import CollectionInfo
+from elysia_dagster.stores.base import VectorStore
 from elysia_dagster.sync.adopt import adopt_collection, provisional_incarnation
 from elysia_dagster.sync.chunk import CHUNKER_ID
 
@@ -61,7 +63,21 @@ def open_collection(engine: "Engine", run: RunRecord, *, adopt: bool = False) ->
         there = _ensure(engine, known, is_there=there is not None)
         if there.incarnation != known.incarnation:  # made by another process meanwhile, or dropped
             raise _not_ours(known, there)
+        if there.tenant and is_emptied(engine.database, store, known):
+            raise dropped(known.name, run.store)
     return known
+
+
+def is_emptied(database: Database, store: VectorStore, known: CollectionRecord) -> bool:
+    """Whether nothing is there of what the ledger says is: a tenant that was dropped and made anew.
+
+    Counted before the ledger is read, and again after that, since other runs write, and settle what they wrote, beside.
+    """
+
+    def is_empty() -> bool:
+        return store.count(known.name) == 0
+
+    return is_empty() and collections.holds_chunks(database, known.collection_id) and is_empty()
 
 
 def _register(engine: "Engine", run: RunRecord, embedder: Embedder) -> CollectionRecord:

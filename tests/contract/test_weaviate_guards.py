@@ -81,7 +81,7 @@ def test_repositories_that_differ_in_white_space_are_kept_apart(
 def test_a_tenant_that_is_gone_is_not_made_anew_by_a_write(
     open_with: OpenStore, address: str, collection: str, make: MakeObject
 ) -> None:
-    """The collection here makes tenants by itself, as its owner may have set it."""
+    """Nor is one used whose collection would make it by itself, as its owner may have set it."""
     from weaviate.classes.config import Reconfigure
 
     store = open_with(weaviate_tenant="one")
@@ -90,9 +90,11 @@ def test_a_tenant_that_is_gone_is_not_made_anew_by_a_write(
     store.upsert(collection, [item])
 
     def remove(client: Any) -> None:
-        handle = client.collections.use(collection)
-        handle.config.update(multi_tenancy_config=Reconfigure.multi_tenancy(auto_tenant_creation=True))
-        handle.tenants.remove(["one"])
+        client.collections.use(collection).tenants.remove(["one"])
+
+    def make_by_itself(client: Any, *, is_on: bool) -> None:
+        tenancy = Reconfigure.multi_tenancy(auto_tenant_creation=is_on)
+        client.collections.use(collection).config.update(multi_tenancy_config=tenancy)
 
     asking(address, remove)
     assert store.describe(collection) is None
@@ -108,6 +110,12 @@ def test_a_tenant_that_is_gone_is_not_made_anew_by_a_write(
     for use in uses:
         with pytest.raises(CollectionMismatch):
             use()
+    asking(address, lambda client: make_by_itself(client, is_on=True))
+    for use in [*uses, lambda: store.describe(collection), lambda: create(store, collection)]:
+        with pytest.raises(CollectionMismatch, match="autoTenantCreation") as error:
+            use()
+        assert error.value.next_step
+    asking(address, lambda client: make_by_itself(client, is_on=False))
     assert store.describe(collection) is None, "a use brought the tenant back"
 
 

@@ -98,3 +98,29 @@ def test_of_two_that_take_it_over_at_once_the_first_is_refused(worlds: tuple[Wor
     with pytest.raises(CollectionMismatch, match="taken over by another process"):
         second.sync(line("new.py", "x = 1\n"), adopt=True, **where)
     assert first.sync(line("late.py", "y = 1\n"), **where).status is RunStatus.COMPLETED
+
+
+def test_a_tenant_that_is_dropped_and_made_anew_is_noticed(worlds: tuple[World, World], weaviate_url: str) -> None:
+    """Its marks are in the collection, and outlive it."""
+    world, _ = worlds
+    name = f"Tenants{uuid.uuid4().hex[:12]}"
+    where = {"store": f"{weaviate_url}&tenant=one", "collection": name}
+    world.sync(*LINES, **where)
+    assert world.sync(line("more.py", "z = 1\n"), **where).status is RunStatus.COMPLETED
+
+    def make_anew(client: Any) -> None:
+        tenants = client.collections.use(name).tenants
+        tenants.remove(["one"])
+        tenants.create(["one"])
+
+    asking(weaviate_url, make_anew)
+    with pytest.raises(CollectionMismatch, match=r"dropped or made anew.*reconcile.*index forget"):
+        world.sync(line("late.py", "y = 1\n"), **where)
+
+
+def test_a_tenant_that_was_emptied_by_removals_is_no_other(worlds: tuple[World, World], weaviate_url: str) -> None:
+    world, _ = worlds
+    where = {"store": f"{weaviate_url}&tenant=one", "collection": f"Tenants{uuid.uuid4().hex[:12]}"}
+    world.sync(line("a.py", "a = 1\n"), line("empty.py", ""), **where)
+    world.sync(delete("a.py"), **where)
+    assert world.sync(line("b.py", "b = 1\n"), **where).status is RunStatus.COMPLETED
