@@ -10,8 +10,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from weaviate import WeaviateClient
+from weaviate.collections.data import _DataCollection as DataCollection
 from weaviate_server import WeaviateServer, why_missing
 
+from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import StoreObject
 from elysia_dagster.settings import Settings
 from elysia_dagster.stores import open_store
@@ -92,7 +95,7 @@ def test_a_request_that_was_never_sent_removes_nothing(
     with closing(patient):
         patient.describe(NAME)
         found = patient._structure.load(NAME)  # type: ignore[attr-defined]
-        writer = patient._writer(found)  # type: ignore[attr-defined]
+        writer = patient._writer(found, time.monotonic() + 60)  # type: ignore[attr-defined]
         counting_server.stop()
         done = threading.Event()
 
@@ -110,3 +113,32 @@ def test_a_request_that_was_never_sent_removes_nothing(
         assert patient.count(NAME) == 20
     assert requests_of(counting_server, "BatchObjects") == 1
     assert requests_of(counting_server, "BatchDelete") == 0
+
+
+def test_what_is_not_there_is_not_deleted_one_by_one(
+    store: VectorStore, make: MakeObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter finds what is there; the others are only asked for."""
+    deleted: list[str] = []
+    monkeypatch.setattr(DataCollection, "delete_by_id", lambda _data, each: deleted.append(each))
+    items = [make(f"{number}.py") for number in range(20)]
+    assert store.upsert(NAME, items[:10]) == [None] * 10
+    store.delete_objects(NAME, [item.id for item in items])
+    assert deleted == []
+    assert store.count(NAME) == 0
+
+
+def test_a_client_is_closed_that_cannot_be_used(
+    counting_server: WeaviateServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server whose description of itself makes no sense."""
+    closed: list[WeaviateClient] = []
+    monkeypatch.setattr(WeaviateClient, "get_meta", lambda _client: {"grpcMaxMessageSize": "many"})
+    close = WeaviateClient.close
+    monkeypatch.setattr(WeaviateClient, "close", lambda client: (closed.append(client), close(client)))
+    with (
+        closing(open_store(counting_server.url, Settings())) as store,
+        pytest.raises(StoreUnavailable, match="is no Weaviate server"),
+    ):
+        store.describe(NAME)
+    assert len(closed) == 1
