@@ -279,12 +279,10 @@ def _planned(row: DocumentRow) -> PlannedChange:
 def _settlement(each: _Rewrite) -> Settlement:
     """As the row is to stand; one that was never settled gets an outcome, others keep theirs."""
     row, objects = each.row, each.objects
+    outcome = Outcome.DELETED if row.content_hash is None else Outcome.SKIPPED
     if objects:
-        outcome = Outcome.INDEXED
-        if row.state is DocumentState.PRESENT and row.outcome:
-            outcome = Outcome(row.outcome)
-    else:
-        outcome = Outcome.DELETED if row.content_hash is None else Outcome.SKIPPED
+        is_kept = row.state is DocumentState.PRESENT and row.outcome
+        outcome = Outcome(row.outcome) if is_kept else Outcome.INDEXED
     return Settlement(
         repository=row.repository,
         path=row.path,
