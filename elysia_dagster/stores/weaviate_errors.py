@@ -64,6 +64,10 @@ _NEXT = {
 }
 
 
+_NO_KEYS = "no authentication scheme is configured"
+"""Of a server with anonymous access alone, to whoever brings a key (seen, 1.38.11)."""
+
+
 def translated(error: BaseException, *, url: str, collection: str = "") -> ElysiaError | None:
     """The project's error for one of the client's, or None where its meaning is not known."""
     if isinstance(error, ElysiaError):
@@ -75,6 +79,12 @@ def translated(error: BaseException, *, url: str, collection: str = "") -> Elysi
         return None
     there = f"The server {url}"
     if kind is Kind.KEY:
+        if _NO_KEYS in told.text:
+            return StoreUnavailable(
+                f"{there} takes no key, and one is set.",
+                next_step="Unset ELYSIACTL_WEAVIATE_API_KEY and WCD_API_KEY for it.",
+                store=url,
+            )
         verb = "wants a key" if _wants_a_key(told) else "refuses the key"
         message = f"{there} {verb}: {_short(told.text)}."
     elif kind is Kind.INSECURE:

@@ -43,7 +43,8 @@ def _any_of(*patterns: str) -> re.Pattern[str]:
 
 
 _WHATEVER_FOLLOWS = _any_of(
-    r"^cannot reach enough replicas",  # usecases/replica/errors/errors.go, ErrReplicas; older: replica/finder.go. Seen
+    # usecases/replica/errors/errors.go, ErrReplicas; older: replica/finder.go. Seen (the word before it on 1.30)
+    r"^(?:broadcast: )?cannot reach enough replicas",
     r"^cannot achieve consistency level",  # usecases/replica/errors/errors.go, MsgCLevel: replicator.go, PutObjects
     r'parse id "" as uuid',  # grpc/v1/batch_delete.go: a shard that does not delete has no id to tell. Seen, read-only
 )

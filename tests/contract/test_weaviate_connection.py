@@ -187,3 +187,13 @@ def test_nothing_is_said_and_nobody_else_is_asked(weaviate_url: str, collection:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         with pytest.raises(BlockingIOError):
             proxy.accept()
+
+
+def test_a_key_for_a_server_that_takes_none(weaviate_url: str) -> None:
+    """A key that was left in the environment: the advice is not to set one."""
+    store = open_store(weaviate_url, Settings(weaviate_api_key="left over"))
+    with pytest.raises(StoreUnavailable, match="takes no key, and one is set") as error:
+        store.describe("Any")
+    store.close()
+    assert error.value.next_step.startswith("Unset ELYSIACTL_WEAVIATE_API_KEY and WCD_API_KEY")
+    assert "left over" not in str(error.value)

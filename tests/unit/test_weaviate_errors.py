@@ -115,6 +115,7 @@ OBJECT_MESSAGES = [
     ('cannot reach enough replicas: required 2 replicas, got 1: "a": read only "BAXYuZB9vdSI"', Verdict.OUTAGE),
     ('cannot reach enough replicas: required 2 replicas, got 1: "a": class not found "C"', Verdict.OUTAGE),
     ('cannot achieve consistency level "QUORUM": cannot reach enough replicas', Verdict.OUTAGE),
+    ("broadcast: cannot reach enough replicas", Verdict.OUTAGE),
     ('read only "BAXYuZB9vdSI"', Verdict.OUTAGE),
     ('local index not ready "C"', Verdict.OUTAGE),
     ('shard not found "error getting or initializing shard \\"S\\": x"', Verdict.OUTAGE),
