@@ -168,6 +168,6 @@ def dropped(collection: str, store: str, *, is_there: bool = True) -> Collection
     name = f"--collection {collection} --store {shlex.quote(store)}"
     return CollectionMismatch(
         f"Collection {collection} in {store} is not the one that the ledger knows: it was dropped or made anew.",
-        next_step=f"Restore it, then run elysiactl index reconcile {name} --repair, since a backup is older than the "
-        f"ledger; or {instead}choose another --collection; to begin it anew: elysiactl index forget {name} --yes",
+        next_step="Restore it, and mend it by index reconcile --repair, since a backup is older than the ledger; or "
+        f"{instead}choose another --collection; to begin it anew: elysiactl index forget {name} --yes",
     )
