@@ -10,9 +10,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-import weaviate_server
 from crash.held import asking
 from crash.oracle import COLLECTION
 from crash.scenario import BASE, BATCH_SIZE, NEWER, delete, inline, text_of
@@ -56,17 +56,22 @@ class Disk:
         self._filler.unlink(missing_ok=True)
 
 
+def without(reason: str) -> NoReturn:
+    """Skips; in continuous integration that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
-def disk() -> Iterator[Disk]:
+def disk(weaviate_binary: None) -> Iterator[Disk]:
     """The data folder's file system."""
-    if why := weaviate_server.why_missing():
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
     if not os.access(MEMORY, os.W_OK):
-        pytest.skip(f"{MEMORY} is not there")
+        without(f"{MEMORY} is not there")
     with tempfile.TemporaryDirectory(dir=MEMORY, prefix="weaviate-disk-") as folder:
         found = Disk(Path(folder))
         if not found.fits:
-            pytest.skip(f"{MEMORY} has no room to be filled by one per cent")
+            without(f"{MEMORY} has no room to be filled by one per cent")
         yield found
 
 

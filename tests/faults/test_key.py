@@ -10,7 +10,6 @@ from pathlib import Path
 import dagster_world
 import pytest
 import weaviate
-import weaviate_server
 from crash import dagster_driver
 from crash.held import drop_collection
 from crash.oracle import COLLECTION, Oracle, assert_everything, assert_store
@@ -38,10 +37,8 @@ ONLY_WITH_KEY = {
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeaviateServer]:
+def locked(tmp_path_factory: pytest.TempPathFactory, weaviate_binary: None) -> Iterator[WeaviateServer]:
     """A server that lets nobody in without the key."""
-    if why := weaviate_server.why_missing():
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
     with WeaviateServer(tmp_path_factory.mktemp("locked"), environment=ONLY_WITH_KEY) as server:
         yield server
 

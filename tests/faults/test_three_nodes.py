@@ -1,13 +1,11 @@
 """Three nodes that each hold everything: one dies, then two; in the end every node holds the truth and nothing else."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import weaviate_server
 from crash.held import asking
 from crash.oracle import COLLECTION, Put, expected_objects
 from crash.scenario import BASE, BATCH_SIZE, GONE, NEWER, READD, delete, inline, text_of
@@ -38,10 +36,8 @@ UNPINNED = "Unpinned"
 
 
 @pytest.fixture(scope="module")
-def kept_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WeaviateCluster]:
+def kept_cluster(tmp_path_factory: pytest.TempPathFactory, weaviate_binary: None) -> Iterator[WeaviateCluster]:
     """Started once; a node that a test kills is started by the next that asks for the cluster."""
-    if why := weaviate_server.why_missing():
-        pytest.fail(why) if os.environ.get("CI") == "true" else pytest.skip(why)
     with WeaviateCluster(tmp_path_factory.mktemp("cluster"), environment=PROMPT) as cluster:
         yield cluster
 
