@@ -15,6 +15,7 @@ class NullStore:
     url = "null:"
     request_timeout_s = 1.0
     rewrites_identical = True
+    takes_calls_at_once = False
 
     def __init__(self) -> None:
         self._collections: dict[str, CollectionInfo] = {}

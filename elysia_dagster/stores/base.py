@@ -23,6 +23,9 @@ class VectorStore(Protocol):
     rewrites_identical: bool
     """Whether an object that is written again just as it is gets anew what an interrupted write of it left out."""
 
+    takes_calls_at_once: bool
+    """Whether threads may read and delete while another one writes."""
+
     def describe(self, collection: str) -> CollectionInfo | None:
         """What the store says of a collection, or None where there is none. Creates nothing."""
         ...

@@ -49,6 +49,7 @@ class LanceDBStore:
     """
 
     rewrites_identical: bool = True
+    takes_calls_at_once: bool = False
     request_timeout_s: float = LOCK_WAIT_S + RETRY_FOR_S + COMPACTION_LIMIT_S + 10.0
 
     def __init__(self, folder: str, *, most_objects: int = 200, most_bytes: int = 20_000_000) -> None:

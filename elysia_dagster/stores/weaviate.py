@@ -39,6 +39,8 @@ class WeaviateStore:
     rewrites_identical: bool = False
     """An object found unchanged keeps its old place in the vector index, or none (server 1.38.11)."""
 
+    takes_calls_at_once: bool = True
+
     def __init__(self, url: str, settings: Settings) -> None:
         """Raises ``UsageError`` for an address that does not parse."""
         self._settings = settings

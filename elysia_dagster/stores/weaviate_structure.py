@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from weaviate.classes.config import ConsistencyLevel
 from weaviate.collections import Collection
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateInvalidInputError
 
@@ -16,6 +17,7 @@ from elysia_dagster.stores.weaviate_connection import WeaviateConnection
 from elysia_dagster.stores.weaviate_description import SENTENCE, Description, Marks, parse_description
 from elysia_dagster.stores.weaviate_errors import missing_collection
 from elysia_dagster.stores.weaviate_marking import write_marks
+from elysia_dagster.stores.weaviate_prime import prime_shards
 
 SAMPLED_OBJECTS = 10
 """Objects of which one has to have a vector, so that its length is known."""
@@ -46,6 +48,11 @@ class FoundCollection:
         return int((self.schema.get("replicationConfig") or {}).get("factor") or 1)
 
     @property
+    def shards(self) -> int:
+        """How many parts its objects are spread over; of a tenant one."""
+        return 1 if self.tenant else int((self.schema.get("shardingConfig") or {}).get("actualCount") or 1)
+
+    @property
     def info(self) -> CollectionInfo:
         """The same for all stores."""
         return CollectionInfo(
@@ -68,6 +75,7 @@ class WeaviateStructure:
         self._connection = connection
         self._settings = settings
         self._address = connection.address
+        self._consistency = ConsistencyLevel[settings.weaviate_consistency.upper()]
         self._last: dict[str, FoundCollection] = {}
 
     def find(self, collection: str) -> FoundCollection | None:
@@ -105,7 +113,9 @@ class WeaviateStructure:
             self._connection.call(
                 lambda: self._handle(collection).tenants.create(self._address.tenant), collection=collection
             )
-        return self.load(collection)
+        found = self.load(collection)
+        prime_shards(self._connection, collection, shards=found.shards, consistency=self._consistency)
+        return found
 
     def adopt(self, collection: str, marks: Marks, *, expected: str | None) -> FoundCollection:
         """Completes a collection and writes other marks into its description; the sentence that it has stays.

@@ -5,12 +5,15 @@ intend (transaction) - insert - read back - remove what is left over - settle (t
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from elysia_dagster.checkpoint import ledger, lines, suspects
 from elysia_dagster.checkpoint.records import Intent, Settlement, Verdict
-from elysia_dagster.errors import CollectionMismatch, LeaseLost, StoreUnavailable
+from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost, StoreUnavailable
 from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject
+from elysia_dagster.sync.background import Background
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
 from elysia_dagster.sync.batchfile import batch_path
 from elysia_dagster.sync.chunk import CHUNKER_ID
@@ -40,18 +43,24 @@ class BatchReport:
 
 @dataclass(kw_only=True)
 class _Sending:
-    """A batch between intend and settle: what is sent for which document."""
+    """A batch between intend and settle: what is sent for which document. ``began`` is of ``time.perf_counter``."""
 
+    batch: EmbeddedBatch
+    began: float
     most: dict[ledger.Key, int] = field(default_factory=dict)
     removals: dict[int, Verdict] = field(default_factory=dict)
     failures: dict[int, str] = field(default_factory=dict)
     superseded: set[int] = field(default_factory=set)
     not_arrived: set[int] = field(default_factory=set)
     objects: dict[int, list[StoreObject]] = field(default_factory=dict)
+    accepted: list[StoreObject] = field(default_factory=list)
 
 
 class BatchUpserter:
     """Applies embedded batches to the store and the checkpoint, one after the other.
+
+    Where the store takes calls of several threads, a batch is read back and settled beside the insert of the next: no
+    document is in two batches of a run, so what holds for each batch holds for both.
 
     ``make_anew`` prepares a batch again whose documents have changed since; ``raw_line`` gives a line of the spool.
     """
@@ -80,25 +89,64 @@ class BatchUpserter:
         Raises ``StoreUnavailable`` (nothing is charged to a line), ``CollectionMismatch``, ``LeaseLost``,
         ``ResourceExhausted``, ``Interrupted``.
         """
-        for batch in batches:
-            self._work.pause_point()
-            try:
-                yield self._apply(batch)
-            except ledger.StaleBatch:
-                yield self._apply(self._make_anew(batch.number))
+        background: Background[BatchReport] = Background(is_thread=self._work.store.takes_calls_at_once)
+        with background:
+            for batch in batches:
+                try:
+                    self._work.pause_point()
+                except ElysiaError:
+                    yield from self._finished(background)
+                    raise
+                sending = self._send(batch)
+                with self._ownership_told(sending):
+                    yield from self._finished(background)
+                background.start(partial(self._finish, sending))
+                if not background.is_thread:
+                    yield from self._finished(background)
+            yield from self._finished(background)
 
-    def _apply(self, batch: EmbeddedBatch) -> BatchReport:
-        began = time.perf_counter()
-        self._faults("embedded")
-        sending = _Sending()
+    def _finished(self, background: Background[BatchReport]) -> Iterator[BatchReport]:
+        """The report of the batch that is being finished, if any, when it is."""
         try:
+            report = background.result()
+        except ledger.StaleBatch as stale:
+            report = self._finish(self._send(self._make_anew(stale.number)))
+        if report is not None:
+            yield report
+
+    def _send(self, batch: EmbeddedBatch) -> _Sending:
+        """Intends and inserts."""
+        sending = _Sending(batch=batch, began=time.perf_counter())
+        self._faults("embedded")
+        with self._ownership_told(sending):
             self._intend(batch, sending)
-            self._insert_and_read_back(batch, sending)
+            self._insert(sending)
+        return sending
+
+    def _finish(self, sending: _Sending) -> BatchReport:
+        """Reads back, removes, settles, unlinks."""
+        batch = sending.batch
+        with self._ownership_told(sending):
+            self._read_back(sending)
             self._intend_renamed_away(batch, sending)
             self._remove(batch, sending)
             if sending.most:
                 self._work.check_incarnation()
-            report = self._settle(batch, sending, began)
+            try:
+                report = self._settle(batch, sending)
+            except ledger.StaleBatch as stale:
+                stale.number = batch.number
+                raise
+        self._faults("settled")
+        batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
+        self._faults("unlinked")
+        return report
+
+    @contextmanager
+    def _ownership_told(self, sending: _Sending) -> Iterator[None]:
+        """Marks what was sent where the lease is lost, and says so where the collection is another."""
+        try:
+            yield
         except LeaseLost:
             if sending.most:
                 suspects.mark_documents_suspect(self._database, self._work.lease, sending.most)
@@ -106,10 +154,6 @@ class BatchUpserter:
         except CollectionMismatch:
             self._work.check_incarnation()  # what a collection needs that was dropped is known there, not in the store
             raise
-        self._faults("settled")
-        batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
-        self._faults("unlinked")
-        return report
 
     def _intend(self, batch: EmbeddedBatch, sending: _Sending) -> None:
         changes = [
@@ -166,7 +210,7 @@ class BatchUpserter:
             sending.removals[place] = verdict
         self._faults("intended")
 
-    def _insert_and_read_back(self, batch: EmbeddedBatch, sending: _Sending) -> None:
+    def _insert(self, sending: _Sending) -> None:
         objects = [each for some in sending.objects.values() for each in some]
         if not objects:
             return
@@ -178,8 +222,12 @@ class BatchUpserter:
             reasons = [rejected[each.id] for each in some if each.id in rejected]
             if reasons:
                 sending.failures[place] = f"The store rejected {len(reasons)} of {len(some)} objects: {reasons[0]}"
-        accepted = [each for each in objects if each.id not in rejected]
-        differing = self._differing(accepted)
+        sending.accepted = [each for each in objects if each.id not in rejected]
+
+    def _read_back(self, sending: _Sending) -> None:
+        if not sending.objects:
+            return
+        differing = self._differing(sending.accepted)
         if differing:  # the answer was lost, or was no proof: repair is delete, then insert
             self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
             self._work.store.delete_objects(self._collection.name, [each.id for each in differing])
@@ -188,7 +236,8 @@ class BatchUpserter:
             self._faults("repair-inserted")
             if self._differing(differing):
                 raise StoreUnavailable(
-                    f"The store acknowledged {len(differing)} objects of batch {batch.number} and does not hold them.",
+                    f"The store acknowledged {len(differing)} objects of batch {sending.batch.number}, and does not "
+                    "hold them.",
                     next_step="Check the store's health, then resume: nothing of the batch is settled.",
                 )
         self._faults("verified")
@@ -254,7 +303,7 @@ class BatchUpserter:
             store.delete_objects(name, leftovers.objects)
         self._faults("removed")
 
-    def _settle(self, batch: EmbeddedBatch, sending: _Sending, began: float) -> BatchReport:
+    def _settle(self, batch: EmbeddedBatch, sending: _Sending) -> BatchReport:
         settlements: list[Settlement] = []
         suspects: list[ledger.Key] = []
         outcomes: dict[Outcome, int] = {}
@@ -276,7 +325,7 @@ class BatchUpserter:
             self._tracker.done(planned, outcome, change.reason)
             if outcome is not Outcome.SUPERSEDED:
                 settlements.append(self._settlement(batch, change, outcome))
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - sending.began
         milliseconds = round(1000 * seconds / max(1, len(batch.changes)))
         completed, failed = self._tracker.finished(milliseconds)
         ledger.settle_batch(

@@ -59,21 +59,34 @@ def requests_of(server: WeaviateServer, method: str) -> int:
     return sum(map(int, counts))
 
 
+class Since:
+    """Counts from now on: what made the collection is left out."""
+
+    def __init__(self, server: WeaviateServer) -> None:
+        self._server = server
+        self._before = {method: requests_of(server, method) for method in ("BatchObjects", "Search", "BatchDelete")}
+
+    def requests_of(self, method: str) -> int:
+        """How many calls of a gRPC method have come since."""
+        return requests_of(self._server, method) - self._before[method]
+
+
 def test_requests_are_as_few_and_as_large_as_the_server_takes(
     counting_server: WeaviateServer, store: VectorStore, make: MakeObject
 ) -> None:
+    since = Since(counting_server)
     items = [make(f"{number}.py") for number in range(200)]
     assert store.upsert(NAME, items) == [None] * 200
-    assert requests_of(counting_server, "BatchObjects") == 1, "a batch of 200 is one request"
+    assert since.requests_of("BatchObjects") == 1, "a batch of 200 is one request"
     assert len(store.fetch_hashes(NAME, [item.id for item in items])) == 200
-    assert requests_of(counting_server, "Search") == 1, "and so is what is read back"
+    assert since.requests_of("Search") == 1, "and so is what is read back"
     store.delete_objects(NAME, [item.id for item in items])
-    assert requests_of(counting_server, "BatchDelete") == 1
+    assert since.requests_of("BatchDelete") == 1
 
     # 4 MB are more than the server takes at once, though less than the settings allow: cut beforehand, nothing refused
     large = [replace(item, content="x y " * 5_000, write_hash="large") for item in items]
     assert store.upsert(NAME, large) == [None] * 200
-    assert requests_of(counting_server, "BatchObjects") == 1 + 5
+    assert since.requests_of("BatchObjects") == 1 + 5
     assert store.count(NAME) == 200
 
     # one that fits into no request is rejected alone, with the reason
