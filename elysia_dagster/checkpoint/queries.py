@@ -113,6 +113,18 @@ def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int
         return [{**row, "stale": bool(row["stale"])} for row in connection.execute(statement).mappings()]
 
 
+def failures_since(database: Database, run_id: str, moment: str, *, limit: int) -> list[dict[str, Any]]:
+    """The first lines of a run that failed at ``moment`` (a stamp) or later: number, path and reason."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(failed_lines.c.line_number, failed_lines.c.file_path, failed_lines.c.error_message)
+            .where(failed_lines.c.run_id == run_id, failed_lines.c.last_attempt >= moment)
+            .order_by(failed_lines.c.line_number)
+            .limit(limit)
+        ).mappings()
+        return [dict(row) for row in rows]
+
+
 def is_repair(run: RunRecord) -> bool:
     """Whether a run is a repair, which has no changeset."""
     return (run.identity or "").startswith(REPAIR_IDENTITY)

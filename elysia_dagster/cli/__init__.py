@@ -5,7 +5,8 @@ Exit codes, which scripts may rely on:
 ====  ==================================================================================================
 0     all lines completed (a dry run that could look at everything, a question that was answered)
 1     finished, some lines failed
-2     usage, configuration, an input that cannot be read, a collection that is not ours
+2     usage, configuration, an input that cannot be read, a collection that is not ours; more lines failed
+      than --max-failures allows (resumable, once the cause is mended)
 3     the store or the embedder is unreachable, or a resource is used up; resumable
 4     another run holds the run or its repositories
 70    a bug in this program (``EX_SOFTWARE``)

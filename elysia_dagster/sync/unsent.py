@@ -161,7 +161,7 @@ def iterate_unsent(folder: Path) -> Iterator[dict[str, Any]]:
 def settle_unsent(work: Work, path: Path, *, leave: frozenset[int] = frozenset()) -> None:
     """Settles the lines of the file that are not settled yet, but ``leave``, in slices; removes the file at the end.
 
-    Raises ``LeaseLost``, ``Interrupted``.
+    Raises ``LeaseLost``, ``Interrupted``, and ``FailureBudgetSpent`` while there is a line left.
     """
     if not path.exists():
         return
@@ -172,13 +172,16 @@ def settle_unsent(work: Work, path: Path, *, leave: frozenset[int] = frozenset()
         rest = (fields for fields in every if not settled[fields["line"]] and fields["line"] not in leave)
         while slice_ := list(islice(rest, _SLICE_LINES)):
             work.pause_point()
+            work.check_failures()
+            failed = list(_failed(slice_))
             with database.write() as connection:
                 lines.settle_lines(
                     connection,
                     work.lease,
                     completed=list(_completed(slice_)),
-                    failed=list(_failed(slice_)),
+                    failed=failed,
                 )
+            work.budget.count(settled=len(slice_), failed=len(failed))
             work.engine.faults("unsent-settled")
     path.unlink()
     work.engine.faults("unsent-removed")

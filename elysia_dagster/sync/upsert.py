@@ -87,7 +87,7 @@ class BatchUpserter:
         """Every batch in turn; a report is given when its lines are settled.
 
         Raises ``StoreUnavailable`` (nothing is charged to a line), ``CollectionMismatch``, ``LeaseLost``,
-        ``ResourceExhausted``, ``Interrupted``.
+        ``ResourceExhausted``, ``Interrupted``, and ``FailureBudgetSpent`` while there is a batch left to send.
         """
         background: Background[BatchReport] = Background(is_thread=self._work.store.takes_calls_at_once)
         with background:
@@ -97,6 +97,9 @@ class BatchUpserter:
                 except ElysiaError:
                     yield from self._finished(background)
                     raise
+                if self._work.budget.is_spent:  # the batch in hand is finished, nothing more is sent
+                    yield from self._finished(background)
+                    self._work.check_failures()
                 sending = self._send(batch)
                 with self._ownership_told(sending):
                     yield from self._finished(background)
@@ -112,6 +115,7 @@ class BatchUpserter:
         except ledger.StaleBatch as stale:
             report = self._finish(self._send(self._make_anew(stale.number)))
         if report is not None:
+            self._work.budget.count(settled=report.settled_lines, failed=report.failed)
             yield report
 
     def _send(self, batch: EmbeddedBatch) -> _Sending:
