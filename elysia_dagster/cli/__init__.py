@@ -22,10 +22,11 @@ from collections.abc import Sequence
 
 import click
 
+from elysia_dagster.cli.failed import failed
 from elysia_dagster.cli.keeping import abandon, cleanup, forget, where
 from elysia_dagster.cli.reconcile import reconcile
 from elysia_dagster.cli.search import search
-from elysia_dagster.cli.status import failed, status
+from elysia_dagster.cli.status import status
 from elysia_dagster.cli.sync import resume, retry, sync
 from elysia_dagster.cli.terminal import Terminal, causes
 from elysia_dagster.errors import ElysiaError, TransientError
