@@ -29,6 +29,7 @@ from elysia_dagster.cli.search import search
 from elysia_dagster.cli.status import status
 from elysia_dagster.cli.sync import resume, retry, sync
 from elysia_dagster.cli.terminal import Terminal, causes
+from elysia_dagster.cli.unlock import unlock
 from elysia_dagster.errors import ElysiaError, TransientError
 
 EXIT_BUG = 70
@@ -62,7 +63,7 @@ def index() -> None:
     """
 
 
-for _command in (sync, status, failed, resume, retry, abandon, reconcile, search, cleanup, forget, where):
+for _command in (sync, status, failed, resume, retry, abandon, unlock, reconcile, search, cleanup, forget, where):
     index.add_command(_command)
 
 
