@@ -15,7 +15,8 @@ Turn = Callable[[], None]
 class Background(Generic[_Result]):
     """``threads`` tasks at once at most, 0 for none beside the caller; a context manager, that leaves no task behind.
 
-    Where its block ends with an error, the first of the tasks' own, of what was begun earlier, is raised from it.
+    Where its block ends with an error, that of a task whose result was not taken, and which began earlier, is raised
+    from it. Once a task's error was raised by ``result``, those after it count no more.
     """
 
     def __init__(self, *, threads: int) -> None:
@@ -31,7 +32,7 @@ class Background(Generic[_Result]):
         if self._pool is not None:
             self._pool.shutdown()
         if isinstance(error, Exception):
-            for task in self._tasks:
+            for task in self._tasks:  # none where the error is a task's own
                 if (earlier := task.exception()) is not None:
                     raise earlier from error
 
@@ -63,4 +64,8 @@ class Background(Generic[_Result]):
 
     def result(self) -> _Result:
         """What the oldest task gave, once it has ended. Raises what it raised."""
-        return self._tasks.popleft().result()
+        try:
+            return self._tasks.popleft().result()
+        except BaseException:
+            self._tasks.clear()
+            raise

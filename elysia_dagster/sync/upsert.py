@@ -97,20 +97,20 @@ class BatchUpserter:
         threads = BATCHES_AT_ONCE if self._work.store.takes_calls_at_once else 0
         background: Background[BatchReport] = Background(threads=threads)
         with background:
-            for batch in batches:
-                try:
+            try:
+                for batch in batches:
                     self._work.pause_point()
-                except ElysiaError:
-                    while background.has_tasks:  # what is under way comes to its end first
+                    sending = self._intended(batch)
+                    with self._ownership_told(sending):
+                        while background.is_full:
+                            yield background.result()
+                    background.start(partial(self._apply, sending))
+                    if not threads:
                         yield background.result()
-                    raise
-                sending = self._intended(batch)
-                with self._ownership_told(sending):
-                    while background.is_full:
-                        yield background.result()
-                background.start(partial(self._apply, sending))
-                if not threads:
+            except ElysiaError:  # also of who makes the batches: what is under way comes to its end, and is told
+                while background.has_tasks:
                     yield background.result()
+                raise
             while background.has_tasks:
                 yield background.result()
 
