@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import delete, func, select, update
 
 from elysia_dagster.checkpoint import clock
-from elysia_dagster.checkpoint.claims import mark_suspect
+from elysia_dagster.checkpoint.claims import mark_suspect, overtake
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.lookup import load_within
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner
@@ -97,19 +97,13 @@ def unlock_run(database: Database, holding: Holding, host: Host) -> int:
             )
         if holding.owner.liveness(host) is Liveness.ALIVE:
             raise is_alive(holding)
-        mark_suspect(connection, run)
+        mark_suspect(connection, run)  # whatever can be told of the holder
+        overtake(connection, run, host)
         connection.execute(delete(repository_claims).where(repository_claims.c.run_id == run.run_id))
         connection.execute(
             update(sync_runs)
             .where(sync_runs.c.run_id == run.run_id)
-            .values(
-                lease_token=run.lease_token + 1,
-                lease_owner=None,
-                lease_label=None,
-                lease_expires_at=None,
-                lease_parked=False,
-                last_error=f"Taken from {holding.owner} by an operator.",
-            )
+            .values(last_error=f"Taken from {holding.owner} by an operator.")
         )
         suspects: int = connection.execute(
             select(func.count())

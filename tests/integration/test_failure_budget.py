@@ -14,6 +14,7 @@ from elysia_dagster.errors import FailureBudgetSpent, UsageError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.drive import carry_out
 from elysia_dagster.sync.read import resume_run
+from elysia_dagster.sync.upsert import BATCHES_AT_ONCE
 
 LINES = [{"repo": "repo", "path": f"f{number}.py", "op": "modify"} for number in range(1, 13)]
 GOOD = [
@@ -98,7 +99,7 @@ def test_what_was_in_hand_is_settled_and_nothing_after_it_is_sent(world: World, 
     stopped(world, *LINES[:2], *GOOD, max_failures="1")
     run = only_run(world)
     sent = world.recording.take_sent()
-    assert len(sent) == (2 if beside else 0), "the next batch was on its way while this one was settled"
+    assert len(sent) == (2 * BATCHES_AT_ONCE if beside else 0), "what was on its way while this one was settled"
     assert run.processed_lines == 2 + len(sent)
     assert run.success_count == len(world.recording.objects) == len(sent)
     assert world.query("SELECT COUNT(*) FROM documents WHERE state = 'writing'") == [(0,)]
