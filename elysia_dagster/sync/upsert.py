@@ -91,18 +91,18 @@ class BatchUpserter:
         """
         background: Background[BatchReport] = Background(is_thread=self._work.store.takes_calls_at_once)
         with background:
-            for batch in batches:
-                try:
+            try:
+                for batch in batches:
                     self._work.pause_point()
-                except ElysiaError:
-                    yield from self._finished(background)
-                    raise
-                sending = self._send(batch)
-                with self._ownership_told(sending):
-                    yield from self._finished(background)
-                background.start(partial(self._finish, sending))
-                if not background.is_thread:
-                    yield from self._finished(background)
+                    sending = self._send(batch)
+                    with self._ownership_told(sending):
+                        yield from self._finished(background)
+                    background.start(partial(self._finish, sending))
+                    if not background.is_thread:
+                        yield from self._finished(background)
+            except ElysiaError:  # also of who makes the batches: the one in hand is finished, and told, all the same
+                yield from self._finished(background)
+                raise
             yield from self._finished(background)
 
     def _finished(self, background: Background[BatchReport]) -> Iterator[BatchReport]:

@@ -1,0 +1,259 @@
+"""Mutants of a batch's way: intended, inserted, read back, trimmed, settled, unlinked, and two batches at once."""
+
+from .mutant import Mutant
+
+UPSERT = "sync/upsert.py"
+PIPELINE = "integration/test_batches_side_by_side.py"
+
+SENDING: tuple[Mutant, ...] = (
+    Mutant(
+        name="sent-before-intended",
+        file=UPSERT,
+        before="""\
+            self._intend(batch, sending)
+            self._insert(sending)
+""",
+        after="""\
+            sending.objects = {
+                place: objects_of(batch, change, collection=self._collection.name, commit=None)
+                for place, change in enumerate(batch.changes)
+                if change.action is Action.WRITE
+            }
+            self._insert(sending)
+            self._intend(batch, sending)
+""",
+        loses="killed in between, nobody knows that the store holds anything",
+        tests=(
+            "crash/test_promises.py::test_promise_04_intended_before_sent_settled_after_acknowledged",
+            "crash/test_promises.py::test_promise_03_nothing_is_stale",
+        ),
+    ),
+    Mutant(
+        name="removed-before-inserted",
+        file=UPSERT,
+        before="""\
+            self._insert(sending)
+        return sending
+""",
+        after="""\
+            self._remove(batch, sending)
+            self._insert(sending)
+        return sending
+""",
+        loses="a search meets a hole where the document was",
+        tests=("crash/test_promises.py::test_promise_05_never_a_hole",),
+    ),
+    Mutant(
+        name="settled-before-removed",
+        file=UPSERT,
+        before="""\
+            self._remove(batch, sending)
+            if sending.most:
+                self._work.check_incarnation()
+            try:
+                report = self._settle(batch, sending)
+            except ledger.StaleBatch as stale:
+                stale.number = batch.number
+                raise
+""",
+        after="""\
+            if sending.most:
+                self._work.check_incarnation()
+            try:
+                report = self._settle(batch, sending)
+            except ledger.StaleBatch as stale:
+                stale.number = batch.number
+                raise
+            self._remove(batch, sending)
+""",
+        loses="killed in between, chunks of the longer version stay for ever",
+        tests=(
+            "crash/test_promises.py::test_promise_04_intended_before_sent_settled_after_acknowledged",
+            "crash/test_killed_at_every_step.py::test_killed_and_gone_on_with[removed-1]",
+        ),
+    ),
+    Mutant(
+        name="not-read-back",
+        file=UPSERT,
+        before="            self._read_back(sending)\n",
+        after="",
+        loses="an object that was acknowledged and is not there is called indexed",
+        tests=("crash/test_read_back.py::test_what_was_acknowledged_and_not_kept_is_sent_again",),
+    ),
+    Mutant(
+        name="read-back-by-id-alone",
+        file=UPSERT,
+        before="return [each for each in objects if held.get(each.id) != each.write_hash]",
+        after="return [each for each in objects if each.id not in held]",
+        loses="the object of an earlier version counts as the new one",
+        tests=("crash/test_read_back.py::test_what_was_acknowledged_and_not_replaced_is_sent_again",),
+    ),
+    Mutant(
+        name="read-back-once",
+        file=UPSERT,
+        before="            if self._differing(differing):\n",
+        after="            if False:\n",
+        loses="what a store loses twice is called indexed",
+        tests=("crash/test_read_back.py::test_what_is_lost_again_is_an_outage",),
+    ),
+    Mutant(
+        name="lease-not-made-to-last",
+        file=UPSERT,
+        before="""\
+            self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
+            rejections += \
+""",
+        after="            rejections += ",
+        loses="a request arrives after another process has taken over",
+        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[upsert]",),
+    ),
+    Mutant(
+        name="lease-not-made-to-last-for-a-delete",
+        file=UPSERT,
+        before="""\
+        if leftovers.objects:
+            self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
+""",
+        after="        if leftovers.objects:\n",
+        loses="a removal arrives after another process has taken over",
+        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[delete_objects]",),
+    ),
+    Mutant(
+        name="suspects-not-marked",
+        file=UPSERT,
+        before="                suspects.mark_documents_suspect(self._database, self._work.lease, sending.most)\n",
+        after="                pass\n",
+        loses="what an overtaken process had sent is called present",
+        tests=("crash/test_taken_over.py::test_the_run_itself_is_taken_over",),
+    ),
+    Mutant(
+        name="incarnation-not-checked",
+        file=UPSERT,
+        before="""\
+            if sending.most:
+                self._work.check_incarnation()
+            try:
+""",
+        after="            try:\n",
+        loses="what was written into a collection made anew is settled",
+        tests=("crash/test_outage.py::test_the_collection_is_dropped_in_the_middle_of_a_run[made anew]",),
+    ),
+    Mutant(
+        name="old-side-kept-where-the-new-one-is-superseded",
+        file=UPSERT,
+        before="            if change.action is Action.FAIL or place in sending.failures\n",
+        after="""\
+            if change.action in (Action.FAIL, Action.SUPERSEDED)
+            or place in sending.failures
+            or place in sending.superseded
+""",
+        loses="a document that was renamed stays under its old name too",
+        tests=("integration/test_renames.py::test_the_old_side_goes_where_a_newer_run_has_the_new_one",),
+    ),
+    Mutant(
+        name="old-side-removed-where-the-new-one-fails",
+        file=UPSERT,
+        before="            and change.planned.line not in sending.not_arrived\n",
+        after="",
+        loses="a rename whose new side cannot be had loses the document",
+        tests=("integration/test_renames.py::test_the_old_side_stays_where_the_store_rejects_the_new_one",),
+    ),
+    Mutant(
+        name="rejected-document-not-suspect",
+        file=UPSERT,
+        before="                    suspects.append((planned.repository, planned.path))\n",
+        after="                    pass\n",
+        loses="a mixture of two versions is not known as one",
+        tests=("crash/test_outage.py::test_one_object_is_rejected",),
+    ),
+    Mutant(
+        name="unlinked-before-settled",
+        file=UPSERT,
+        before="            self._remove(batch, sending)\n            if sending.most:\n",
+        after="""\
+            batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
+            self._remove(batch, sending)
+            if sending.most:
+""",
+        loses="killed in between, embeddings are paid for twice",
+        tests=("crash/test_paid_once.py::test_stopped_at_any_point_no_text_is_embedded_again[removed]",),
+    ),
+    Mutant(
+        name="next-batch-not-marked",
+        file=UPSERT,
+        before="""\
+                    with self._ownership_told(sending):
+                        yield from self._finished(background)
+""",
+        after="                    yield from self._finished(background)\n",
+        loses="overtaken while two batches are in hand, the second one's documents are not suspect",
+        tests=(f"{PIPELINE}::test_overtaken_with_two_batches_in_hand_both_are_suspect",),
+    ),
+    Mutant(
+        name="stopped-without-the-batch-in-hand",
+        file=UPSERT,
+        before="                yield from self._finished(background)\n                raise\n",
+        after="                raise\n",
+        loses="a batch that is settled while somebody asks to stop is not told",
+        tests=(f"{PIPELINE}::test_asked_to_stop_the_batch_in_hand_is_finished_and_told",),
+    ),
+    Mutant(
+        name="background-not-awaited",
+        file="sync/background.py",
+        before="            self._pool.shutdown()\n",
+        after="            self._pool.shutdown(wait=False)\n",
+        loses="a batch is settled after its run's lease was given back",
+        tests=(
+            "unit/test_background.py::test_its_block_ends_when_the_task_has_ended",
+            f"{PIPELINE}::test_the_batch_before_is_settled_where_the_next_one_fails",
+        ),
+    ),
+    Mutant(
+        name="later-error-told",
+        file="sync/background.py",
+        before="            raise earlier from error\n",
+        after="            pass\n",
+        loses="of two errors the one that came of the other is told",
+        tests=("unit/test_background.py::test_of_two_errors_the_earlier_task_s_is_told",),
+    ),
+    Mutant(
+        name="stale-batch-not-made-anew",
+        file=UPSERT,
+        before="            report = self._finish(self._send(self._make_anew(stale.number)))\n",
+        after="            raise stale\n",
+        loses="a document that changed since its batch was prepared ends the run",
+        tests=(f"{PIPELINE}::test_a_batch_that_went_stale_is_made_anew",),
+    ),
+    Mutant(
+        name="writing-is-unchanged",
+        file="sync/embed.py",
+        before="row.state is not DocumentState.PRESENT or row.content_hash",
+        after="row.content_hash",
+        loses="killed after the insert, the next changeset takes the document for whole",
+        tests=("crash/test_paid_once.py::test_what_was_being_written_is_never_unchanged",),
+    ),
+    Mutant(
+        name="batch-file-not-checked",
+        file="sync/batchfile.py",
+        before="        if hashlib.sha256(content).digest() != digest:\n            return None\n",
+        after="",
+        loses="damaged vectors are written",
+        tests=("unit/test_batchfile.py::test_a_damaged_file_counts_as_absent",),
+    ),
+    Mutant(
+        name="batch-file-of-other-lines",
+        file="sync/batchfile.py",
+        before="    return batch if [change.planned for change in batch.changes] == planned else None\n",
+        after="    return batch\n",
+        loses="a batch of other lines is settled in the place of these",
+        tests=("unit/test_batchfile.py::test_other_lines_another_model_and_another_chunker_find_nothing",),
+    ),
+    Mutant(
+        name="unsure-removed-by-id-alone",
+        file="sync/leftovers.py",
+        before="        if not (change.chunks or _is_sure(collection, verdict)):\n",
+        after="        if False:\n",
+        loses="chunks beyond those that the ledger knows of outlive their document",
+        tests=("integration/test_removal.py::test_what_is_suspect_goes_whole_and_shrinks_by_id",),
+    ),
+)
