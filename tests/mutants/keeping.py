@@ -59,7 +59,7 @@ KEEPING: tuple[Mutant, ...] = (
             self._look_after(collection, lock)
 """,
         loses="after a power failure a settled batch is gone from LanceDB",
-        tests=(f"{DURABLE}::test_what_lancedb_has_acknowledged_is_on_the_disk",),
+        tests=("integration/test_lancedb_upkeep.py::test_every_new_file_of_a_write_is_synced_before_it_returns",),
     ),
     Mutant(
         name="lease-shorter-than-a-request",

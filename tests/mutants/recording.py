@@ -170,7 +170,7 @@ RECORDING: tuple[Mutant, ...] = (
         before="        if answers_older_failures and settlements:\n",
         after="        if False:\n",
         loses="a line that failed stays failed when its document has come",
-        tests=("crash/test_older_failures.py::test_the_failed_line_of_an_older_run_is_answered",),
+        tests=("crash/test_retried.py::test_a_newer_changeset_answers_what_failed",),
     ),
     Mutant(
         name="newer-failures-answered",

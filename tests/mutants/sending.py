@@ -67,10 +67,7 @@ SENDING: tuple[Mutant, ...] = (
             self._remove(batch, sending)
 """,
         loses="killed in between, chunks of the longer version stay for ever",
-        tests=(
-            "crash/test_promises.py::test_promise_04_intended_before_sent_settled_after_acknowledged",
-            "crash/test_killed_at_every_step.py::test_killed_and_gone_on_with[removed-1]",
-        ),
+        tests=("crash/test_promises.py::test_promise_04_intended_before_sent_settled_after_acknowledged",),
     ),
     Mutant(
         name="not-read-back",
@@ -105,7 +102,7 @@ SENDING: tuple[Mutant, ...] = (
 """,
         after="            rejections += ",
         loses="a request arrives after another process has taken over",
-        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[upsert]",),
+        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[upsert-intended]",),
     ),
     Mutant(
         name="lease-not-made-to-last-for-a-delete",
@@ -116,7 +113,7 @@ SENDING: tuple[Mutant, ...] = (
 """,
         after="        if leftovers.objects:\n",
         loses="a removal arrives after another process has taken over",
-        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[delete_objects]",),
+        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[delete_objects-verified]",),
     ),
     Mutant(
         name="suspects-not-marked",

@@ -1,11 +1,14 @@
 """Tries mutants: a copy of the tree, one file of it changed at a time, and the tests that must notice."""
 
+import contextlib
+import importlib
 import os
 import shutil
-import subprocess
 import sys
+import traceback
+import warnings
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +22,21 @@ HANGS_AFTER_S = 120
 
 _BROKEN = ("ImportError", "ModuleNotFoundError", "NameError", "SyntaxError")
 """A test that fails so says that the mutant is no program, not that the line matters."""
+
+
+_IMPORTED_ONCE = (
+    "hypothesis",
+    "lancedb",
+    "numpy",
+    "orjson",
+    "pandas",
+    "pyarrow",
+    "pytest",
+    "sklearn.feature_extraction",
+    "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.dialects.sqlite",
+)
+"""What takes most of a test's first seconds, and is the same for every mutant: nothing of the package itself."""
 
 
 class Result(Enum):
@@ -51,7 +69,11 @@ class _Case:
 
 
 class Tree:
-    """A copy of package and tests below ``folder``, in which mutants are tried."""
+    """A copy of package and tests below ``folder``, in which mutants are tried.
+
+    Each trial is a fork of this process, which has imported what all of them import, and must not have imported the
+    package.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -62,13 +84,17 @@ class Tree:
                 shutil.copytree(place, self._copy / name, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(place, self._copy / name)
-        # a changed file may have the time and the size of the one before, which is all that a cache looks at
-        self._environment = {**os.environ, "PYTHONPATH": str(self._copy), "PYTHONDONTWRITEBYTECODE": "1"}
+        assert PACKAGE not in sys.modules
+        for name in _IMPORTED_ONCE:
+            importlib.import_module(name)
 
     def untouched(self, mutants: Sequence[Mutant]) -> list[str]:
         """Runs every mutant's tests as the tree is; those that fail, or do not run."""
         wanted = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-        cases = self._run(wanted)
+        try:
+            cases = self._run(wanted)
+        except ValueError as error:
+            return [str(error)]
         wrong = [f"{case.id}: {case.complaint}" for case in cases if not case.passed and case.ran]
         return wrong + [f"{test}: no case of it ran" for test in wanted if not any(map(_ran, _of(test, cases)))]
 
@@ -78,9 +104,7 @@ class Tree:
         source = place.read_text()
         try:
             place.write_text(mutant.applied(source))
-            if complaint := self._import(mutant):
-                return Trial(name=mutant.name, result=Result.BROKEN, detail=complaint)
-            return self._judge(mutant, self._run(mutant.tests))
+            return self._judge(mutant, self._run(mutant.tests, mutant.module))
         except ValueError as error:
             return Trial(name=mutant.name, result=Result.BROKEN, detail=str(error))
         finally:
@@ -101,43 +125,71 @@ class Tree:
                 return Trial(name=mutant.name, result=result, detail=said)
         return Trial(name=mutant.name, result=Result.CAUGHT, detail=complaints[0])
 
-    def _import(self, mutant: Mutant) -> str:
-        """Why the changed module cannot be imported, or is not the copy's; '' where all is well."""
-        program = f"import {mutant.module} as module; print(module.__file__)"
-        done = self._python("-c", program)
-        if done.returncode:
-            return done.stderr.strip().rpartition("\n")[2]
-        found = done.stdout.strip()
-        return "" if found == str(self._copy / PACKAGE / mutant.file) else f"{found} was imported"
-
-    def _run(self, tests: Sequence[str]) -> list[_Case]:
-        report = self._folder / "report.xml"
+    def _run(self, tests: Sequence[str], module: str = "") -> list[_Case]:
+        """What became of some tests. Raises ``ValueError`` where ``module`` cannot be imported."""
+        report, output = self._folder / "report.xml", self._folder / "output"
         report.unlink(missing_ok=True)
         shutil.rmtree(self._folder / "pytest", ignore_errors=True)
-        self._python(
-            "-m",
-            "pytest",
+        arguments = [
             "-q",
             "-p",
             "no:cacheprovider",
+            # of what is imported already, pytest would rewrite the assertions
+            "-W",
+            "ignore::pytest.PytestAssertRewriteWarning",
             f"--timeout={HANGS_AFTER_S}",
             f"--basetemp={self._folder / 'pytest'}",
             f"--junitxml={report}",
             *(f"tests/{test}" for test in tests),
-        )
+        ]
+        with warnings.catch_warnings():  # of LanceDB, which has opened nothing yet
+            warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
+            child = os.fork()
+        if not child:
+            with _ending_here(output):
+                self._enter()
+                if module:
+                    _import_from(self._copy, module)
+                import pytest
+
+                pytest.main(arguments)
+        os.waitpid(child, 0)
         if not report.exists():
-            return []
+            raise ValueError(output.read_text().strip().rpartition("\n")[2] or "The tests did not run.")
         return [_case(each) for each in ElementTree.parse(report).iter("testcase")]
 
-    def _python(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self._copy,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def _enter(self) -> None:
+        """Makes the copy what this process, and what it starts, finds the package and the tests in."""
+        os.chdir(self._copy)
+        # a changed file may have the time and the size of the one before, which is all that a cache looks at
+        sys.dont_write_bytecode = True
+        os.environ.update(PYTHONPATH=str(self._copy), PYTHONDONTWRITEBYTECODE="1")
+        sys.path[:] = [str(self._copy), *(each for each in sys.path if each and Path(each).resolve() != ROOT)]
+        for name in [each for each in sys.modules if each == "tests" or each.startswith("tests.")]:
+            del sys.modules[name]
+
+
+@contextlib.contextmanager
+def _ending_here(output: Path) -> Iterator[None]:
+    """Ends this process, a fork, with the block, whatever happens in it; what it prints goes to ``output``."""
+    descriptor = os.open(output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _import_from(tree: Path, module: str) -> None:
+    """Imports a module, which must be the one in ``tree``. Raises what its import raises."""
+    found = Path(importlib.import_module(module).__file__ or "")
+    if not found.is_relative_to(tree):
+        raise ImportError(f"{module} was imported from {found}")
 
 
 def _case(element: ElementTree.Element) -> _Case:
