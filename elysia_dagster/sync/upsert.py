@@ -135,6 +135,7 @@ class BatchUpserter:
             try:
                 report = self._settle(batch, sending)
             except ledger.StaleBatch as stale:
+                self._tracker.take_back_batch()
                 stale.number = batch.number
                 raise
         self._faults("settled")
@@ -307,6 +308,7 @@ class BatchUpserter:
         settlements: list[Settlement] = []
         suspects: list[ledger.Key] = []
         outcomes: dict[Outcome, int] = {}
+        self._tracker.begin_batch()
         for place, change in enumerate(batch.changes):
             planned = change.planned
             failure = sending.failures.get(place) or (change.reason if change.action is Action.FAIL else None)

@@ -27,9 +27,12 @@ def test_stopped_at_any_point_no_text_is_embedded_again(light_world: World, poin
     assert list((light_world.engine.run_folder(run_ids(light_world)[0])).glob("batch-*")) == []
 
 
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "there before"])
 @pytest.mark.parametrize("point", ["intended", "inserted", "removed"])
-def test_what_was_being_written_is_never_unchanged(light_world: World, point: str) -> None:
+def test_what_was_being_written_is_never_unchanged(light_world: World, point: str, is_new: bool) -> None:
     """Another changeset comes first, with the very bytes: the row knows their hash, and nobody knows what arrived."""
+    if not is_new:
+        light_world.sync({**line("a.py"), "content": text_of("older", 4)})
     stop_at(light_world, point)
     with pytest.raises(Stopped):
         light_world.sync(line("a.py", 3))
@@ -37,5 +40,5 @@ def test_what_was_being_written_is_never_unchanged(light_world: World, point: st
     run = light_world.sync(line("b.py"), line("a.py", 3))
     assert light_world.outcomes(run) == {1: "indexed", 2: "indexed"}
     assert light_world.held() == {"repo/a.py": sha256(text_of("a", 3)), "repo/b.py": sha256(text_of("b"))}
-    late = light_world.resume(run_ids(light_world)[0])
+    late = light_world.resume(run_ids(light_world)[-2])
     assert light_world.outcomes(late) == {1: "superseded"}

@@ -74,7 +74,9 @@ def test_what_is_lost_again_is_an_outage(forgetful_world: World, store: Forgetfu
     store.losses = 2
     with pytest.raises(StoreUnavailable, match=r"acknowledged 1 objects of batch 0, and does not hold them"):
         forgetful_world.sync(line("a.py", text_of("a")), line("b.py", text_of("b", 2)))
-    assert forgetful_world.query("SELECT (SELECT COUNT(*) FROM completed_lines), COUNT(*) FROM failed_lines") == [(0, 0)]
+    assert forgetful_world.query("SELECT (SELECT COUNT(*) FROM completed_lines), COUNT(*) FROM failed_lines") == [
+        (0, 0)
+    ]
     assert set(forgetful_world.query("SELECT state FROM documents")) == {("writing",)}
     assert forgetful_world.resume(run_ids(forgetful_world)[0]).status is RunStatus.COMPLETED
     assert_whole(forgetful_world, text_of("b", 2))

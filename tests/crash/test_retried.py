@@ -53,9 +53,7 @@ def test_a_newer_changeset_answers_what_failed(world: World) -> None:
     assert world.outcomes(older) == {1: "superseded", 2: "failed"}
     world.sync(inline(OTHER, MORE).raw)
     assert world.outcomes(older) == {1: "superseded", 2: "superseded"}
-    assert_applied(
-        world, (on_disk(FILE, None), on_disk(OTHER, None)), (inline(FILE, TEXT),), (inline(OTHER, MORE),)
-    )
+    assert_applied(world, (on_disk(FILE, None), on_disk(OTHER, None)), (inline(FILE, TEXT),), (inline(OTHER, MORE),))
 
 
 def test_lines_that_failed_while_they_were_planned(world: World) -> None:

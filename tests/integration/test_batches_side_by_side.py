@@ -312,6 +312,32 @@ def test_a_batch_that_went_stale_is_made_anew(light_world: World, calls: Calls, 
     assert threads() == []
 
 
+def test_a_line_that_began_in_another_batch_than_the_stale_one_keeps_its_failure(
+    light_world: World, calls: Calls
+) -> None:
+    """One line asks for a folder. A file of it fails in the first batch, the second one, where the line ends, goes
+    stale: made anew, it does not make the line a completed one."""
+    for path in PATHS[:3]:  # the folder itself is a change too: where it stands, a document may have been
+        light_world.write(f"repo/pkg/{path}", f"{path} text\n")
+    line = {"repo": "repo", "op": "add", "path": "pkg/"}
+    assert light_world.sync(line, batch_size=BATCH_SIZE).status is RunStatus.COMPLETED
+    light_world.write("repo/pkg/a.py", "x" * 11_000_000)
+    light_world.write("repo/pkg/c.py", "c.py newer\n")
+    seen = [method for method, _ in calls.seen].count("fetch_hashes")
+    changed = Moment()
+
+    def change() -> None:
+        light_world.query("UPDATE documents SET content_hash = 'another' WHERE path = 'pkg/b.py'")
+        changed.comes()
+
+    calls.at("fetch_hashes", seen + 1, change)
+    run = light_world.sync(line, {"repo": "repo", "op": "delete", "path": "gone.py"}, batch_size=BATCH_SIZE)
+    changed.awaited()
+    assert light_world.outcomes(run) == {1: "failed", 2: "deleted"}
+    assert "11,000,000 bytes" in light_world.failures(run)[1]
+    assert "more of this line" not in light_world.failures(run)[1]
+
+
 def drive(world: World, run_id: str, take: Callable[[BatchReport], None]) -> None:
     """The stages up to the upsert; ``take`` is given every report and may raise ``StopIteration``: then no more."""
     with world.engine.work_on(run_id) as work:

@@ -83,9 +83,7 @@ KEEPING: tuple[Mutant, ...] = (
         before='        "dry_run": request.dry_run,\n',
         after="",
         loses="a dry run is resumed as a real one",
-        tests=(
-            "crash/test_promises_continued.py::test_promise_11_a_dry_run_and_a_real_one_never_adopt_each_other",
-        ),
+        tests=("crash/test_promises_continued.py::test_promise_11_a_dry_run_and_a_real_one_never_adopt_each_other",),
     ),
     Mutant(
         name="dry-run-written",

@@ -93,9 +93,7 @@ RECORDING: tuple[Mutant, ...] = (
 """,
         after="        )\n",
         loses="an older run settles what a newer one is writing",
-        tests=(
-            "unit/test_ledger.py::test_a_settle_whose_document_is_another_runs_by_now_is_refused_whole[sqlite]",
-        ),
+        tests=("unit/test_ledger.py::test_a_settle_whose_document_is_another_runs_by_now_is_refused_whole[sqlite]",),
     ),
     Mutant(
         name="unchanged-whatever-its-state",
@@ -125,9 +123,7 @@ RECORDING: tuple[Mutant, ...] = (
         unsent = [each for each in settlements if not each.is_written]
 """,
         loses="lines are completed whose documents are not settled",
-        tests=(
-            "unit/test_ledger.py::test_a_settle_whose_document_is_another_runs_by_now_is_refused_whole[sqlite]",
-        ),
+        tests=("unit/test_ledger.py::test_a_settle_whose_document_is_another_runs_by_now_is_refused_whole[sqlite]",),
     ),
     Mutant(
         name="counters-apart-from-their-rows",
@@ -148,9 +144,7 @@ RECORDING: tuple[Mutant, ...] = (
         before='            "b_errors": new_failures - len(mended),\n',
         after='            "b_errors": new_failures,\n',
         loses="a line that was mended counts as failed too",
-        tests=(
-            "unit/test_lines.py::test_counters_are_true_whatever_is_settled_failed_and_tried_again[sqlite]",
-        ),
+        tests=("unit/test_lines.py::test_counters_are_true_whatever_is_settled_failed_and_tried_again[sqlite]",),
     ),
     Mutant(
         name="outage-counts-as-a-try",
@@ -262,7 +256,9 @@ RECORDING: tuple[Mutant, ...] = (
         before="            .where(true() if oldest is None else documents.c.version_sequence < oldest)\n",
         after="",
         loses="an older run that comes late brings a removed document back",
-        tests=("unit/test_retention.py::test_tombstones_go_up_to_the_oldest_run_that_can_still_write[sqlite-unfinished]",),
+        tests=(
+            "unit/test_retention.py::test_tombstones_go_up_to_the_oldest_run_that_can_still_write[sqlite-unfinished]",
+        ),
     ),
     Mutant(
         name="commit-goes-back",

@@ -53,6 +53,7 @@ SENDING: tuple[Mutant, ...] = (
             try:
                 report = self._settle(batch, sending)
             except ledger.StaleBatch as stale:
+                self._tracker.take_back_batch()
                 stale.number = batch.number
                 raise
 """,
@@ -62,6 +63,7 @@ SENDING: tuple[Mutant, ...] = (
             try:
                 report = self._settle(batch, sending)
             except ledger.StaleBatch as stale:
+                self._tracker.take_back_batch()
                 stale.number = batch.number
                 raise
             self._remove(batch, sending)
@@ -202,7 +204,7 @@ SENDING: tuple[Mutant, ...] = (
         loses="a batch is settled after its run's lease was given back",
         tests=(
             "unit/test_background.py::test_its_block_ends_when_the_task_has_ended",
-            f"{PIPELINE}::test_the_batch_before_is_settled_where_the_next_one_fails",
+            "unit/test_background.py::test_its_block_ends_with_an_error_when_the_task_has_ended",
         ),
     ),
     Mutant(
@@ -220,6 +222,14 @@ SENDING: tuple[Mutant, ...] = (
         after="            raise stale\n",
         loses="a document that changed since its batch was prepared ends the run",
         tests=(f"{PIPELINE}::test_a_batch_that_went_stale_is_made_anew",),
+    ),
+    Mutant(
+        name="stale-batch-s-lines-not-taken-back",
+        file=UPSERT,
+        before="                self._tracker.take_back_batch()\n",
+        after="",
+        loses="a line of several batches is completed, and a change of it had failed",
+        tests=(f"{PIPELINE}::test_a_line_that_began_in_another_batch_than_the_stale_one_keeps_its_failure",),
     ),
     Mutant(
         name="writing-is-unchanged",
