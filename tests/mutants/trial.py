@@ -7,11 +7,11 @@ import shutil
 import sys
 import traceback
 import warnings
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from xml.etree import ElementTree
 
 from .mutant import PACKAGE, ROOT, Mutant
 
