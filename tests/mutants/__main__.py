@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import MUTANTS, Mutant, Result, Tree
@@ -34,29 +35,34 @@ def main() -> int:
         print(table(mutants), end="")
         return 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        return try_all(Path(folder).resolve(), mutants)
+        return exit_code(try_all(Path(folder).resolve(), mutants))
 
 
-def try_all(folder: Path, mutants: list[Mutant]) -> int:
-    """Prints a line for each as it is tried; the exit code."""
+def exit_code(results: Iterable[Result]) -> int:
+    """0 where every mutant is caught, and there is one at all."""
+    return 0 if set(results) == {Result.CAUGHT} else 1
+
+
+def try_all(folder: Path, mutants: list[Mutant]) -> list[Result]:
+    """Prints a line for each as it is tried; what became of them, of none where the tests fail without any."""
     tree = Tree(folder)
     begun = time.monotonic()
     if wrong := tree.untouched(mutants):
         print("Without any mutant these tests do not pass:", *wrong, sep="\n  ")
-        return 1
+        return []
     print(f"Without any mutant the tests pass ({time.monotonic() - begun:.0f} s).", flush=True)
     longest = max(len(each.name) for each in mutants)
-    results: Counter[Result] = Counter()
+    results: list[Result] = []
     for each in mutants:
         begun = time.monotonic()
         trial = tree.try_out(each)
-        results[trial.result] += 1
+        results.append(trial.result)
         seconds = time.monotonic() - begun
         said = " ".join(trial.detail.split())[:100]
         print(f"{trial.result.value:9} {each.name:{longest}} {seconds:5.1f} s  {said}", flush=True)
-    counts = ", ".join(f"{count} {result.value}" for result, count in results.items())
+    counts = ", ".join(f"{count} {result.value}" for result, count in Counter(results).items())
     print(f"{len(mutants)} mutants: {counts}.")
-    return 0 if set(results) <= {Result.CAUGHT} else 1
+    return results
 
 
 if __name__ == "__main__":

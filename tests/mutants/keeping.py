@@ -86,12 +86,12 @@ KEEPING: tuple[Mutant, ...] = (
         tests=("crash/test_promises_continued.py::test_promise_11_a_dry_run_and_a_real_one_never_adopt_each_other",),
     ),
     Mutant(
-        name="dry-run-written",
-        file="sync/drive.py",
-        before="        if work.run.dry_run:\n",
-        after="        if work.run.dry_run and work.collection is None:\n",
-        loses="a dry run writes",
-        tests=("crash/test_promises_continued.py::test_promise_11_a_dry_run_changes_nothing",),
+        name="dry-run-registers-the-collection",
+        file="sync/collection.py",
+        before="        if run.dry_run:\n            return None\n",
+        after="",
+        loses="a dry run leaves a collection in the ledger that is not there",
+        tests=("integration/test_nightly.py::test_a_dry_run_into_nothing_creates_nothing",),
     ),
     Mutant(
         name="dry-run-claims",

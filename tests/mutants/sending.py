@@ -104,7 +104,15 @@ SENDING: tuple[Mutant, ...] = (
 """,
         after="            rejections += ",
         loses="a request arrives after another process has taken over",
-        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[upsert-intended]",),
+        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[upsert-intended-50.0]",),
+    ),
+    Mutant(
+        name="lease-without-a-margin",
+        file=UPSERT,
+        before="LEASE_MARGIN_S = 5.0\n",
+        after="LEASE_MARGIN_S = 0.0\n",
+        loses="a request that takes its time to the last arrives after another process has taken over",
+        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[upsert-intended-38.0]",),
     ),
     Mutant(
         name="lease-not-made-to-last-for-a-delete",
@@ -115,7 +123,7 @@ SENDING: tuple[Mutant, ...] = (
 """,
         after="        if leftovers.objects:\n",
         loses="a removal arrives after another process has taken over",
-        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[delete_objects-verified]",),
+        tests=("crash/test_lease_outlives.py::test_the_lease_outlives_every_request[delete_objects-verified-50.0]",),
     ),
     Mutant(
         name="suspects-not-marked",
