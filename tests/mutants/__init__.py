@@ -3,10 +3,11 @@ time the tests that are named beside the line must fail. ``python -m tests.mutan
 
 from .keeping import KEEPING
 from .mutant import Mutant
+from .overlapping import OVERLAPPING
 from .recording import RECORDING
 from .sending import SENDING
 from .trial import Result, Tree, Trial
 
-MUTANTS: tuple[Mutant, ...] = (*SENDING, *RECORDING, *KEEPING)
+MUTANTS: tuple[Mutant, ...] = (*SENDING, *OVERLAPPING, *RECORDING, *KEEPING)
 
 __all__ = ["MUTANTS", "Mutant", "Result", "Tree", "Trial"]

@@ -1,9 +1,8 @@
-"""Mutants of a batch's way: intended, inserted, read back, trimmed, settled, unlinked, and two batches at once."""
+"""Mutants of a batch's way: intended, inserted, read back, trimmed, settled, unlinked."""
 
 from .mutant import Mutant
 
 UPSERT = "sync/upsert.py"
-PIPELINE = "integration/test_batches_side_by_side.py"
 
 SENDING: tuple[Mutant, ...] = (
     Mutant(
@@ -11,7 +10,7 @@ SENDING: tuple[Mutant, ...] = (
         file=UPSERT,
         before="""\
             self._intend(batch, sending)
-            self._insert(sending)
+        return sending
 """,
         after="""\
             sending.objects = {
@@ -21,6 +20,7 @@ SENDING: tuple[Mutant, ...] = (
             }
             self._insert(sending)
             self._intend(batch, sending)
+        return sending
 """,
         loses="killed in between, nobody knows that the store holds anything",
         tests=(
@@ -32,13 +32,13 @@ SENDING: tuple[Mutant, ...] = (
         name="removed-before-inserted",
         file=UPSERT,
         before="""\
-            self._insert(sending)
-        return sending
+                self._insert(sending)
+                turn()
 """,
         after="""\
-            self._remove(batch, sending)
-            self._insert(sending)
-        return sending
+                self._remove(batch, sending)
+                self._insert(sending)
+                turn()
 """,
         loses="a search meets a hole where the document was",
         tests=("crash/test_promises.py::test_promise_05_never_a_hole",),
@@ -47,26 +47,16 @@ SENDING: tuple[Mutant, ...] = (
         name="settled-before-removed",
         file=UPSERT,
         before="""\
-            self._remove(batch, sending)
-            if sending.most:
-                self._work.check_incarnation()
-            try:
+                self._remove(batch, sending)
+                if sending.most:
+                    self._work.check_incarnation()
                 report = self._settle(batch, sending)
-            except ledger.StaleBatch as stale:
-                self._tracker.take_back_batch()
-                stale.number = batch.number
-                raise
 """,
         after="""\
-            if sending.most:
-                self._work.check_incarnation()
-            try:
+                if sending.most:
+                    self._work.check_incarnation()
                 report = self._settle(batch, sending)
-            except ledger.StaleBatch as stale:
-                self._tracker.take_back_batch()
-                stale.number = batch.number
-                raise
-            self._remove(batch, sending)
+                self._remove(batch, sending)
 """,
         loses="killed in between, chunks of the longer version stay for ever",
         tests=("crash/test_promises.py::test_promise_04_intended_before_sent_settled_after_acknowledged",),
@@ -74,7 +64,7 @@ SENDING: tuple[Mutant, ...] = (
     Mutant(
         name="not-read-back",
         file=UPSERT,
-        before="            self._read_back(sending)\n",
+        before="                self._read_back(sending)\n",
         after="",
         loses="an object that was acknowledged and is not there is called indexed",
         tests=("crash/test_read_back.py::test_what_was_acknowledged_and_not_kept_is_sent_again",),
@@ -137,11 +127,10 @@ SENDING: tuple[Mutant, ...] = (
         name="incarnation-not-checked",
         file=UPSERT,
         before="""\
-            if sending.most:
-                self._work.check_incarnation()
-            try:
-""",
-        after="            try:\n",
+                if sending.most:
+                    self._work.check_incarnation()
+                report = """,
+        after="                report = ",
         loses="what was written into a collection made anew is settled",
         tests=("crash/test_outage.py::test_the_collection_is_dropped_in_the_middle_of_a_run[made anew]",),
     ),
@@ -176,68 +165,13 @@ SENDING: tuple[Mutant, ...] = (
     Mutant(
         name="unlinked-before-settled",
         file=UPSERT,
-        before="            self._remove(batch, sending)\n            if sending.most:\n",
+        before="                self._remove(batch, sending)\n",
         after="""\
-            batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
-            self._remove(batch, sending)
-            if sending.most:
+                batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
+                self._remove(batch, sending)
 """,
         loses="killed in between, embeddings are paid for twice",
         tests=("crash/test_paid_once.py::test_stopped_at_any_point_no_text_is_embedded_again[removed]",),
-    ),
-    Mutant(
-        name="next-batch-not-marked",
-        file=UPSERT,
-        before="""\
-                    with self._ownership_told(sending):
-                        yield from self._finished(background)
-""",
-        after="                    yield from self._finished(background)\n",
-        loses="overtaken while two batches are in hand, the second one's documents are not suspect",
-        tests=(f"{PIPELINE}::test_overtaken_with_two_batches_in_hand_both_are_suspect",),
-    ),
-    Mutant(
-        name="stopped-without-the-batch-in-hand",
-        file=UPSERT,
-        before="                yield from self._finished(background)\n                raise\n",
-        after="                raise\n",
-        loses="a batch that is settled while somebody asks to stop is not told",
-        tests=(f"{PIPELINE}::test_asked_to_stop_the_batch_in_hand_is_finished_and_told",),
-    ),
-    Mutant(
-        name="background-not-awaited",
-        file="sync/background.py",
-        before="            self._pool.shutdown()\n",
-        after="            self._pool.shutdown(wait=False)\n",
-        loses="a batch is settled after its run's lease was given back",
-        tests=(
-            "unit/test_background.py::test_its_block_ends_when_the_task_has_ended",
-            "unit/test_background.py::test_its_block_ends_with_an_error_when_the_task_has_ended",
-        ),
-    ),
-    Mutant(
-        name="later-error-told",
-        file="sync/background.py",
-        before="            raise earlier from error\n",
-        after="            pass\n",
-        loses="of two errors the one that came of the other is told",
-        tests=("unit/test_background.py::test_of_two_errors_the_earlier_task_s_is_told",),
-    ),
-    Mutant(
-        name="stale-batch-not-made-anew",
-        file=UPSERT,
-        before="            report = self._finish(self._send(self._make_anew(stale.number)))\n",
-        after="            raise stale\n",
-        loses="a document that changed since its batch was prepared ends the run",
-        tests=(f"{PIPELINE}::test_a_batch_that_went_stale_is_made_anew",),
-    ),
-    Mutant(
-        name="stale-batch-s-lines-not-taken-back",
-        file=UPSERT,
-        before="                self._tracker.take_back_batch()\n",
-        after="",
-        loses="a line of several batches is completed, and a change of it had failed",
-        tests=(f"{PIPELINE}::test_a_line_that_began_in_another_batch_than_the_stale_one_keeps_its_failure",),
     ),
     Mutant(
         name="writing-is-unchanged",

@@ -1,117 +1,151 @@
-"""A task beside its owner's work: one at a time, awaited whatever happens, its own error told before a later one."""
+"""Tasks that overlap and end in their order: no more than asked for, awaited, errors told as they came."""
 
 import threading
 import time
 
 import pytest
 
-from elysia_dagster.sync.background import Background
+from elysia_dagster.sync.background import Background, Turn
 
 A_WHILE_S = 0.2
 """What a task takes that would outlive its block, were it not waited for."""
+
+LIMIT_S = 60
+"""Seconds after which what one thread waits for is taken for never coming."""
 
 
 class Broken(Exception):
     """What a task or its owner raises."""
 
 
-def failing(words: str, *, after_s: float = 0.0) -> None:
-    time.sleep(after_s)
+def giving(value: int, _turn: Turn) -> int:
+    return value
+
+
+def failing(words: str, _turn: Turn) -> None:
+    time.sleep(A_WHILE_S)
     raise Broken(words)
 
 
-def names_of_threads() -> list[str]:
+def threads_left() -> list[str]:
     return [each.name for each in threading.enumerate() if each.name.startswith("background")]
 
 
-@pytest.fixture(params=[True, False], ids=["in a thread", "at once"])
-def is_thread(request: pytest.FixtureRequest) -> bool:
-    """Whether a task has a thread of its own."""
-    return bool(request.param)
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_results_come_in_the_order_of_the_tasks(threads: int) -> None:
+    taken: list[int] = []
+    with Background[int](threads=threads) as background:
+        for value in range(7):
+            while background.is_full:
+                taken.append(background.result())
+            background.start(lambda turn, value=value: giving(value, turn))
+        while background.has_tasks:
+            taken.append(background.result())
+        assert not background.is_full
+    assert taken == list(range(7))
+    assert threads_left() == []
 
 
-def test_a_result_is_given_once(is_thread: bool) -> None:
-    with Background[int](is_thread=is_thread) as background:
-        assert background.result() is None, "nothing was begun"
-        background.start(lambda: 7)
-        assert background.result() == 7
-        assert background.result() is None
-        background.start(lambda: 8)
-        assert background.result() == 8
-
-
-def test_a_task_runs_beside_its_owner_or_at_once(is_thread: bool) -> None:
-    go_on = threading.Event()
+def test_without_threads_a_task_is_done_when_it_was_started() -> None:
     ran_in: list[int] = []
-
-    def task() -> None:
-        assert go_on.wait(30), "nobody went on beside it"
-        ran_in.append(threading.get_ident())
-
-    with Background[None](is_thread=is_thread) as background:
-        if not is_thread:
-            go_on.set()
-        background.start(task)
-        assert bool(ran_in) is not is_thread
-        go_on.set()
+    with Background[None](threads=0) as background:
+        background.start(lambda _turn: ran_in.append(threading.get_ident()))
+        assert ran_in == [threading.get_ident()]
         background.result()
-    assert (ran_in[0] == threading.get_ident()) is not is_thread
-    assert names_of_threads() == []
-
-
-def test_a_second_task_waits_to_be_asked_for_the_first(is_thread: bool) -> None:
-    with Background[int](is_thread=is_thread) as background:
-        background.start(lambda: 1)
-        with pytest.raises(AssertionError):
-            background.start(lambda: 2)
-        assert background.result() == 1
-
-
-def test_an_error_is_raised_by_who_asks_for_the_result(is_thread: bool) -> None:
-    with Background[None](is_thread=is_thread) as background:
-        background.start(lambda: failing("the task's"))
         with pytest.raises(Broken, match="the task's"):
+            background.start(lambda turn: failing("the task's", turn))
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_no_more_tasks_than_asked_for(threads: int) -> None:
+    go_on = threading.Event()
+    with Background[object](threads=threads) as background:
+        for _ in range(max(1, threads)):
+            background.start(lambda _turn: threads and go_on.wait(LIMIT_S))
+        with pytest.raises(AssertionError):
+            background.start(lambda _turn: None)
+        go_on.set()
+
+
+def test_two_tasks_overlap_and_the_second_waits_for_its_turn() -> None:
+    second_begun = threading.Event()
+    order: list[str] = []
+
+    def first(_turn: Turn) -> None:
+        assert second_begun.wait(LIMIT_S), "the second one does not begin beside the first"
+        time.sleep(A_WHILE_S)
+        order.append("first")
+
+    def second(turn: Turn) -> None:
+        second_begun.set()
+        turn()
+        order.append("second")
+
+    with Background[None](threads=2) as background:
+        background.start(first)
+        background.start(second)
+    assert order == ["first", "second"]
+
+
+def test_a_turn_waits_for_a_task_whose_result_was_taken_too() -> None:
+    with Background[int](threads=2) as background:
+        background.start(lambda turn: giving(1, turn))
+        assert background.result() == 1
+        background.start(lambda turn: (turn(), 2)[1])
+        assert background.result() == 2
+
+
+def test_a_turn_raises_what_the_task_before_did() -> None:
+    """So the second one does nothing that has to come after the first; told is the first one's error, once."""
+    done: list[str] = []
+
+    def second(turn: Turn) -> None:
+        turn()
+        done.append("second")
+
+    def in_a_block() -> None:
+        with Background[None](threads=2) as background:
+            background.start(lambda turn: failing("the first's", turn))
+            background.start(second)
             background.result()
-        background.start(lambda: None)
-        assert background.result() is None, "the error is told once"
 
-
-def test_its_block_ends_when_the_task_has_ended() -> None:
-    done = threading.Event()
-
-    def task() -> None:
-        time.sleep(A_WHILE_S)
-        done.set()
-
-    with Background[None](is_thread=True) as background:
-        background.start(task)
-    assert done.is_set()
-    assert names_of_threads() == []
-
-
-@pytest.mark.parametrize("error", [Broken, KeyboardInterrupt])
-def test_its_block_ends_with_an_error_when_the_task_has_ended(error: type[BaseException]) -> None:
-    done = threading.Event()
-
-    def task() -> None:
-        time.sleep(A_WHILE_S)
-        done.set()
-
-    def in_a_block() -> None:
-        with Background[None](is_thread=True) as background:
-            background.start(task)
-            raise error("the owner's")
-
-    with pytest.raises(error, match="the owner's"):
+    with pytest.raises(Broken, match="the first's") as told:
         in_a_block()
-    assert done.is_set()
-    assert names_of_threads() == []
+    assert told.value.__cause__ is None
+    assert done == []
+    assert threads_left() == []
 
 
-def test_of_two_errors_the_earlier_task_s_is_told(is_thread: bool) -> None:
+@pytest.mark.parametrize("error", [None, Broken, KeyboardInterrupt])
+def test_its_block_ends_when_the_tasks_have_ended(error: type[BaseException] | None) -> None:
+    ended: list[int] = []
+
+    def task(value: int, turn: Turn) -> None:
+        turn()
+        time.sleep(A_WHILE_S)
+        ended.append(value)
+
     def in_a_block() -> None:
-        with Background[None](is_thread=is_thread) as background:
-            background.start(lambda: failing("the task's", after_s=A_WHILE_S))
+        with Background[None](threads=2) as background:
+            for value in (1, 2):
+                background.start(lambda turn, value=value: task(value, turn))
+            if error is not None:
+                raise error("the owner's")
+
+    if error is None:
+        in_a_block()
+    else:
+        with pytest.raises(error, match="the owner's"):
+            in_a_block()
+    assert ended == [1, 2]
+    assert threads_left() == []
+
+
+def test_of_two_errors_the_earlier_tasks_is_told() -> None:
+    def in_a_block() -> None:
+        with Background[None](threads=2) as background:
+            background.start(lambda _turn: None)
+            background.start(lambda turn: failing("the task's", turn))
             raise Broken("the owner's")
 
     with pytest.raises(Broken, match="the task's") as told:
@@ -119,27 +153,15 @@ def test_of_two_errors_the_earlier_task_s_is_told(is_thread: bool) -> None:
     assert str(told.value.__cause__) == "the owner's"
 
 
-def test_an_error_that_was_told_is_not_told_again(is_thread: bool) -> None:
-    def in_a_block() -> None:
-        with Background[None](is_thread=is_thread) as background:
-            background.start(lambda: failing("the task's"))
-            with pytest.raises(Broken):
-                background.result()
-            raise Broken("the owner's")
-
-    with pytest.raises(Broken, match="the owner's") as told:
-        in_a_block()
-    assert told.value.__cause__ is None
-
-
-def test_who_is_interrupted_stays_interrupted(is_thread: bool) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
+def test_who_is_interrupted_stays_interrupted(error: type[BaseException]) -> None:
     """By Ctrl-C, or a generator that is closed early: the task's error is of no use to anybody then."""
 
-    def in_a_block(error: BaseException) -> None:
-        with Background[None](is_thread=is_thread) as background:
-            background.start(lambda: failing("the task's"))
+    def in_a_block() -> None:
+        with Background[None](threads=1) as background:
+            background.start(lambda turn: failing("the task's", turn))
             raise error
 
-    for each in (KeyboardInterrupt(), GeneratorExit()):
-        with pytest.raises(type(each)):
-            in_a_block(each)
+    with pytest.raises(error):
+        in_a_block()
+    assert threads_left() == []
