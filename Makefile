@@ -8,7 +8,7 @@ COLLECTION ?= ElysiaDagster
 SECONDS ?= 300
 FUZZ ?= lines paths text chunks
 
-.PHONY: help dagster-home sync dev weaviate weaviate-server test lint fuzz bench lock clean
+.PHONY: help dagster-home sync dev weaviate weaviate-server test lint fuzz mutants bench lock clean
 
 help:
 	@echo "make sync             environment, then the main job on this repository, into the embedded store"
@@ -18,6 +18,7 @@ help:
 	@echo "make test             the whole suite; where Go is there it builds the Weaviate server first, once"
 	@echo "make lint             ruff and mypy"
 	@echo "make fuzz             looks for input that does harm, guided by coverage (SECONDS=300 for each target; FUZZ=text for one)"
+	@echo "make mutants          breaks the most delicate lines, one at a time, in a copy: a test must fail (MUTANTS=NAME for one)"
 	@echo "make bench            the table of speed and memory (about 30 minutes; BENCH=--quick for a short form)"
 	@echo "make lock             resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 
@@ -80,6 +81,10 @@ fuzz: .venv/installed
 	  { echo "This needs atheris, which has no wheel for this Python: name another with make PYTHON=/path/to/python3.13"; exit 1; }
 	@for target in $(FUZZ); do \
 	  PYTHONPATH=.fuzz/site $(BIN)/python -m fuzz $$target $(SECONDS) || exit 1; done
+
+# In a copy of the tree: nothing is changed here.
+mutants: .venv/installed
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks $(BENCH)
