@@ -15,6 +15,7 @@ import orjson
 from elysia_dagster.checkpoint import ledger, lines
 from elysia_dagster.checkpoint.folders import RemovedFolders, load_removed_folders
 from elysia_dagster.checkpoint.records import DocumentRow
+from elysia_dagster.embedders.taken import embed_taken
 from elysia_dagster.errors import LineError
 from elysia_dagster.models import Chunk, DocumentState, Outcome
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, write_hash
@@ -225,42 +226,25 @@ class BatchMaker:
         return row.chunker == CHUNKER_ID and not is_forced
 
     def _embed(self, prepared: list[PreparedChange]) -> tuple[tuple[PreparedChange, ...], np.ndarray]:
+        """Vectors of all chunks; a document of which a text is refused fails, and the others go on."""
         embedder = self._work.embedder
-        try:
-            vectors = embedder.embed([chunk.text for change in prepared for chunk in change.chunks])
-        except LineError:
-            return self._embed_one_by_one(prepared)
-        changes = []
-        row = 0
-        for change in prepared:
-            end = row + len(change.chunks)
-            changes.append(change._replace(rows=(row, end)) if change.chunks else change)
-            row = end
-        return tuple(changes), vectors
-
-    def _embed_one_by_one(self, prepared: list[PreparedChange]) -> tuple[tuple[PreparedChange, ...], np.ndarray]:
-        """A text of the batch was refused: found by embedding each document for itself; the others go on."""
-        embedder = self._work.embedder
+        taken = embed_taken(embedder, [chunk.text for change in prepared for chunk in change.chunks])
         changes: list[PreparedChange] = []
-        found: list[np.ndarray] = [np.zeros((0, embedder.dimensions), dtype=np.float32)]
-        row = 0
+        kept = np.ones(len(taken.vectors), dtype=bool)
+        first = row = 0
         for change in prepared:
-            if not change.chunks:
+            end = first + len(change.chunks)
+            refused = min(taken.refused.keys() & range(first, end), default=None)
+            if refused is not None:
+                kept[first:end] = False
+                changes.append(_refused(change, change.chunks[refused - first], taken.refused[refused]))
+            elif change.chunks:
+                changes.append(change._replace(rows=(row, row + len(change.chunks))))
+                row += len(change.chunks)
+            else:
                 changes.append(change)
-                continue
-            try:
-                vectors = embedder.embed([chunk.text for chunk in change.chunks])
-            except LineError as error:
-                changes.append(
-                    PreparedChange(
-                        planned=change.planned, action=Action.FAIL, reason=str(error), permanent=error.permanent
-                    )
-                )
-                continue
-            changes.append(change._replace(rows=(row, row + len(vectors))))
-            row += len(vectors)
-            found.append(vectors)
-        return tuple(changes), np.concatenate(found)
+            first = end
+        return tuple(changes), taken.vectors[kept] if taken.refused else taken.vectors
 
     def raw_line(self, change: PlannedChange) -> bytes:
         """The line of a change as it stands in the spool."""
@@ -275,6 +259,13 @@ def _record(raw: bytes) -> dict[str, Any]:
         assert parsed.record is not None
         record = parsed.record
     return record
+
+
+def _refused(change: PreparedChange, chunk: Chunk, error: LineError) -> PreparedChange:
+    where = f"Lines {chunk.start_line} to {chunk.end_line}: " if len(change.chunks) > 1 else ""
+    return PreparedChange(
+        planned=change.planned, action=Action.FAIL, reason=f"{where}{error}", permanent=error.permanent
+    )
 
 
 def _superseded(change: PlannedChange) -> PreparedChange:

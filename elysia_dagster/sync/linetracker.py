@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from elysia_dagster.checkpoint.records import CompletedLine, FailedLine
 from elysia_dagster.models import ErrorKind, Outcome
+from elysia_dagster.sync.payload import payload_of
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.scan import OP_NAMES
-from elysia_dagster.sync.unsent import payload_of, storable
+from elysia_dagster.sync.unsent import storable
 from elysia_dagster.sync.winners import ChangeKind
 
 _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}

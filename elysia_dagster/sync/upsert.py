@@ -92,27 +92,39 @@ class BatchUpserter:
         """Every batch in turn; a report is given when its lines are settled.
 
         Raises ``StoreUnavailable`` (nothing is charged to a line), ``CollectionMismatch``, ``LeaseLost``,
-        ``ResourceExhausted``, ``Interrupted``.
+        ``ResourceExhausted``, ``Interrupted``, and ``FailureBudgetSpent`` while there is a batch left to send.
         """
         threads = BATCHES_AT_ONCE if self._work.store.takes_calls_at_once else 0
         background: Background[BatchReport] = Background(threads=threads)
+        is_stopped = False
         with background:
             try:
                 for batch in batches:
                     self._work.pause_point()
+                    is_stopped = self._work.budget.is_spent
+                    if is_stopped:  # what is under way is finished, nothing more is sent
+                        break
                     sending = self._intended(batch)
                     with self._ownership_told(sending):
                         while background.is_full:
-                            yield background.result()
+                            yield self._counted(background)
                     background.start(partial(self._apply, sending))
                     if not threads:
-                        yield background.result()
+                        yield self._counted(background)
             except ElysiaError:  # also of who makes the batches: what is under way comes to its end, and is told
                 while background.has_tasks:
-                    yield background.result()
+                    yield self._counted(background)
                 raise
             while background.has_tasks:
-                yield background.result()
+                yield self._counted(background)
+        if is_stopped:
+            self._work.check_failures()
+
+    def _counted(self, background: Background[BatchReport]) -> BatchReport:
+        """The report of the oldest batch under way, when it is settled."""
+        report = background.result()
+        self._work.budget.count(settled=report.settled_lines, failed=report.failed)
+        return report
 
     def _intended(self, batch: EmbeddedBatch) -> _Sending:
         sending = _Sending(batch=batch, began=time.perf_counter())

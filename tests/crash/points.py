@@ -60,6 +60,9 @@ RECONCILE = (
 RECONCILE_REST = ("reconcile-marked", "reconcile-hole-made", "reconcile-listed")
 """Passed where content is not to be had: what is left is written as a changeset."""
 
+UNLOCK = ("unlocked",)
+"""Passed where an operator takes a run from a process that cannot be told to be dead."""
+
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
 

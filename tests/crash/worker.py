@@ -249,6 +249,16 @@ def _cleanup(command: Command, faults: Callable[[str], None]) -> list[str]:
     return list(report.runs)
 
 
+def _unlock(command: Command, faults: Callable[[str], None]) -> int:
+    """As ``elysiactl index unlock --run-id … --yes`` does; how many runs were taken from a holder."""
+    engine = _engine(command, faults)
+    found = holdings(engine.database, engine.host, run_id=command.arguments["run_id"])
+    for holding in found:
+        unlock(engine, holding)
+    engine.close()
+    return len(found)
+
+
 def _reconcile(command: Command, faults: Callable[[str], None]) -> int:
     """As ``elysiactl index reconcile --repair --foreign`` does; how many documents still differ."""
     engine = _engine(command, faults)
@@ -263,6 +273,7 @@ if __name__ == "__main__":
 
     import elysia_dagster.embedders.hashing
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
+    from elysia_dagster.checkpoint.unlocking import holdings
     from elysia_dagster.errors import ElysiaError
     from elysia_dagster.models import StoreObject
     from elysia_dagster.settings import Settings
@@ -275,5 +286,6 @@ if __name__ == "__main__":
     from elysia_dagster.sync.reconcile import compared
     from elysia_dagster.sync.repair import repair
     from elysia_dagster.sync.retry import retry_run
+    from elysia_dagster.sync.unlock import unlock
 
     serve()
