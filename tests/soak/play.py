@@ -1,0 +1,116 @@
+"""A soak: stories, one after the other, until enough was killed."""
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from crash.worker import Zygote
+from faults.mortal import MortalServer
+
+from soak.story import Mortal, Pace, Story
+from soak.tally import Tally
+
+SCRIPT = Path(__file__).with_name("processes.py")
+
+DAGSTER_YAML = """telemetry:
+  enabled: false
+event_log_storage:
+  module: dagster._core.storage.event_log
+  class: ConsolidatedSqliteEventLogStorage
+  config:
+    base_dir: {home}/events
+"""
+"""One database for the events of all runs: a new one for each run takes longer than the run."""
+
+
+class Soak:
+    """What all stories of a soak share: the parent of their processes, a Dagster instance, perhaps a server.
+
+    A context manager. ``server`` is one that is there already; else ``store`` "weaviate" starts one of its own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        store: str,
+        seed: str,
+        say: Callable[[str], None] = lambda _sentence: None,
+        server: Mortal | None = None,
+        dagster_share: float = 0.3,
+    ) -> None:
+        self.folder = folder
+        self.store = store
+        self.seed = seed
+        self.say = say
+        self.tally = Tally()
+        self._server = server
+        self._dagster_share = dagster_share
+        self._pace = Pace()
+        self._seconds = 0.0
+
+    def __enter__(self) -> "Soak":
+        self._stack = ExitStack()
+        with self._stack as until_all_is_there:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._zygote = self._stack.enter_context(Zygote(SCRIPT))
+            if self.store == "weaviate" and self._server is None:
+                environment = {"ASYNC_INDEXING": "true"}  # as README says of a server that may be killed
+                self._server = self._stack.enter_context(
+                    MortalServer(self.folder / "server", environment=environment)
+                )
+            self._home = self.folder / "dagster"
+            self._home.mkdir(exist_ok=True)
+            (self._home / "dagster.yaml").write_text(DAGSTER_YAML.format(home=self._home))
+            prepared = self._zygote.start(
+                "prepare", self.folder / "prepared" / "state", self.folder / "prepared", environment={"DAGSTER_HOME": str(self._home)}
+            )
+            assert prepared.wait() == 0, (self.folder / "prepared" / "said").read_text()
+            self._stack = until_all_is_there.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def play(self, *, kills: int, only: int | None = None) -> bool:
+        """Plays stories until so many were killed, or one of them alone; whether nothing was found.
+
+        The folder of a story in which something was found is kept, and named.
+        """
+        began = time.monotonic()
+        is_clean = True
+        number = 1 if only is None else only
+        while True:
+            story = Story(
+                seed=self.seed,
+                number=number,
+                base=self.folder / f"story-{number}",
+                zygote=self._zygote,
+                home=self._home,
+                pace=self._pace,
+                tally=self.tally,
+                budget=kills - self.tally.kills.total() if only is None else kills,
+                server=self._server,
+                dagster_share=self._dagster_share,
+            )
+            findings = story.play()
+            self._seconds = time.monotonic() - began
+            (story.base / "story.txt").write_text("\n".join([*story.said, str(findings), ""]))
+            if findings:
+                is_clean = False
+                self.say(f"SEED={self.seed} ONLY={number}: kept in {story.base}\n{findings}")
+                self.say("\n".join(story.said))
+            else:
+                shutil.rmtree(story.base)
+            self.say(f"story {number}: {story.kills} kills; {self.tally.kills.total()} in {self._seconds:.0f} s")
+            number += 1
+            if only is not None or self.tally.kills.total() >= kills:
+                return is_clean
+
+    def table(self) -> str:
+        """What was done and found."""
+        return self.tally.table(store=self.store, seed=self.seed, seconds=self._seconds)
+
+
