@@ -92,24 +92,33 @@ class BatchMaker:
                 yield number
 
     def make(self, number: int, *, anew: bool = False) -> EmbeddedBatch:
-        """One batch, from its file where that is whole (unless ``anew``), else prepared, embedded and saved."""
+        """One batch, from its file where that is whole (unless ``anew``), else prepared, embedded and saved.
+
+        ``anew`` looks at every change again; what the file holds of them is not embedded again.
+        """
         planned = [change for change in self._plan.changes(number) if not self._settled[change.line]]
         path = batch_path(self._work.folder, number)
         embedder = self._work.embedder
-        if not anew and not self._work.run.dry_run:
+        saved = None
+        if not self._work.run.dry_run:
             saved = load_batch(path, planned, model_id=embedder.model_id, chunker=CHUNKER_ID)
-            if saved is not None:
+            if saved is not None and not anew:
                 return self._as_of_now(saved)
         prepared = self.prepare(planned)
         if self._work.run.dry_run:
             return _without_vectors(number, prepared)
-        changes, vectors = self._embed(prepared)
+        paid = dict(zip(texts_of(saved), saved.vectors, strict=True)) if saved is not None else {}
+        changes, vectors = self._embed(prepared, paid)
         texts = (chunk.text for change in changes for chunk in change.chunks)
         hashes = tuple(
             write_hash(text, vector, embedder.model_id, CHUNKER_ID) for text, vector in zip(texts, vectors, strict=True)
         )
         batch = EmbeddedBatch(
-            number=number, changes=changes, vectors=vectors, write_hashes=hashes, embedded=len(vectors)
+            number=number,
+            changes=changes,
+            vectors=vectors,
+            write_hashes=hashes,
+            embedded=sum(chunk.text not in paid for change in changes for chunk in change.chunks),
         )
         if len(vectors):
             self._work.engine.faults("before-batch-saved")
@@ -224,12 +233,20 @@ class BatchMaker:
         is_forced = options is not None and options.force and row.version[0] != self._work.lease.sequence
         return row.chunker == CHUNKER_ID and not is_forced
 
-    def _embed(self, prepared: list[PreparedChange]) -> tuple[tuple[PreparedChange, ...], np.ndarray]:
+    def _embed(
+        self, prepared: list[PreparedChange], paid: dict[str, np.ndarray]
+    ) -> tuple[tuple[PreparedChange, ...], np.ndarray]:
+        """``paid`` are the vectors that are there already, by text."""
         embedder = self._work.embedder
+        texts = [chunk.text for change in prepared for chunk in change.chunks]
         try:
-            vectors = embedder.embed([chunk.text for change in prepared for chunk in change.chunks])
+            vectors = embedder.embed([text for text in texts if text not in paid])
         except LineError:
             return self._embed_one_by_one(prepared)
+        if paid:
+            made = iter(vectors)
+            rows = [paid[text] if text in paid else next(made) for text in texts]
+            vectors = np.stack(rows) if rows else vectors
         changes = []
         row = 0
         for change in prepared:
