@@ -2,18 +2,17 @@
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from crash.held import LANCEDB_TOLERANCE, WEAVIATE_TOLERANCE, Held, lancedb_holds, weaviate_holds
 from crash.oracle import COLLECTION, KEPT_FILES, assert_everything, expected_objects
+from soak.changesets import Truth
 
 from elysia_dagster.settings import DATABASE_NAME
-from soak.changesets import Truth
 
 SHOWN = 5
 """Findings of a kind that are told one by one."""
@@ -155,5 +154,3 @@ def embedded_twice(log: Path, killed: set[int]) -> list[str]:
         for (run_id, key), count in times.items()
         if count > 1 + excused[run_id, key]
     ]
-
-

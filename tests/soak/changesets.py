@@ -29,7 +29,11 @@ UNREADABLE = (
     b'{"repo": "%r", "op": "modify", "nothing": %d}',
     b'\xff\xfe{"repo": "%d"',
 )
-"""Lines that no second try can mend; ``%r`` stands for a repository, ``%d`` for a number."""
+"""Lines that no second try can mend; ``%r`` stands for a repository, ``%d`` for a number. The last is a path, since it
+does not begin as a record: one of the root's own repository."""
+
+ROOT = "root"
+"""The folder that holds the repositories, and the repository of lines that name none."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +191,9 @@ class Draw:
     def bad(self, repository: str) -> Line:
         """A line that cannot be read."""
         raw = self.chance.choice(UNREADABLE)
-        named = b"%r" in raw
+        named = repository if b"%r" in raw else "" if raw.startswith(b"{") else ROOT
         raw = raw.replace(b"%r", repository.encode()).replace(b"%d", str(self.next()).encode())
-        return unreadable(raw, repository if named else "")
+        return unreadable(raw, named)
 
     def blank(self, _repository: str) -> Line:
         """Nothing."""

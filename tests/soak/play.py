@@ -8,7 +8,6 @@ from pathlib import Path
 
 from crash.worker import Zygote
 from faults.mortal import MortalServer
-
 from soak.story import Mortal, Pace, Story
 from soak.tally import Tally
 
@@ -39,7 +38,7 @@ class Soak:
         seed: str,
         say: Callable[[str], None] = lambda _sentence: None,
         server: Mortal | None = None,
-        dagster_share: float = 0.3,
+        dagster_share: float = 0.15,
     ) -> None:
         self.folder = folder
         self.store = store
@@ -58,14 +57,15 @@ class Soak:
             self._zygote = self._stack.enter_context(Zygote(SCRIPT))
             if self.store == "weaviate" and self._server is None:
                 environment = {"ASYNC_INDEXING": "true"}  # as README says of a server that may be killed
-                self._server = self._stack.enter_context(
-                    MortalServer(self.folder / "server", environment=environment)
-                )
+                self._server = self._stack.enter_context(MortalServer(self.folder / "server", environment=environment))
             self._home = self.folder / "dagster"
             self._home.mkdir(exist_ok=True)
             (self._home / "dagster.yaml").write_text(DAGSTER_YAML.format(home=self._home))
             prepared = self._zygote.start(
-                "prepare", self.folder / "prepared" / "state", self.folder / "prepared", environment={"DAGSTER_HOME": str(self._home)}
+                "prepare",
+                self.folder / "prepared" / "state",
+                self.folder / "prepared",
+                environment={"DAGSTER_HOME": str(self._home)},
             )
             assert prepared.wait() == 0, (self.folder / "prepared" / "said").read_text()
             self._stack = until_all_is_there.pop_all()
@@ -112,5 +112,3 @@ class Soak:
     def table(self) -> str:
         """What was done and found."""
         return self.tally.table(store=self.store, seed=self.seed, seconds=self._seconds)
-
-

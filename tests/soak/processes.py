@@ -5,7 +5,6 @@ fault points, and an embedder that writes down what it is paid for. Run as a scr
 """
 
 import gc
-import json
 import os
 import signal
 import sys
@@ -150,6 +149,7 @@ if __name__ == "__main__":
     from hashlib import sha256
 
     from dagster import DagsterInstance, DagsterRunStatus, ReexecutionOptions, RunsFilter, execute_job, reconstructable
+    from soak.job import the_job
 
     import elysia_dagster.cli.report
     import elysia_dagster.cli.work
@@ -158,8 +158,6 @@ if __name__ == "__main__":
     import elysia_dagster.stores.weaviate  # noqa: F401  imported here so that no child has to
     from elysia_dagster.cli import run as run_cli
     from elysia_dagster.sync.engine import Engine
-
-    from soak.job import the_job
 
     warnings.simplefilter("ignore")  # what was imported has filters of its own
     gc.collect()

@@ -15,12 +15,12 @@ from crash.held import drop_collection
 from crash.oracle import COLLECTION, expected_objects
 from crash.scenario import write_changeset
 from crash.worker import Child, Zygote
-
-from elysia_dagster.settings import DATABASE_NAME
 from soak.audit import Findings, audit
-from soak.changesets import Changesets, Draw, Truth, write_files
+from soak.changesets import ROOT, Changesets, Draw, Truth, write_files
 from soak.processes import LOG_NAME
 from soak.tally import Tally
+
+from elysia_dagster.settings import DATABASE_NAME
 
 CLI, DAGSTER = "cli", "dagster"
 
@@ -80,14 +80,14 @@ class Story:
     tally: Tally
     budget: int
     server: Mortal | None = None
-    dagster_share: float = 0.3
+    dagster_share: float = 0.15
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = Random(f"{self.seed}/{self.number}")
         self.input: Changesets = Draw(Random(f"changesets/{self.seed}/{self.number}")).changesets()
         self.state = self.base / "state"
-        self.root = self.base / "root"
+        self.root = self.base / ROOT
         self.killed: set[int] = set()
         self.kills = 0
         self._children = 0
@@ -210,9 +210,7 @@ class Story:
         output = self.base / "children" / str(self._children)
         aim, fault, delay_s, server_s = self._aim(kind)
         began = time.monotonic()
-        child = self.zygote.start(
-            kind, self.state, output, fault=fault, environment=self._environment(), **arguments
-        )
+        child = self.zygote.start(kind, self.state, output, fault=fault, environment=self._environment(), **arguments)
         if self.server and server_s is not None:
             self.server.kill_and_start(after_s=server_s)
         code = self._ended(child, began, delay_s)
@@ -314,9 +312,7 @@ class Story:
         for row in runs:
             truth.apply(self.input.lines[self._number(row)])
         log = self.base / LOG_NAME
-        findings = audit(
-            self.state, truth, log, self.killed, weaviate=self.server.url if self.server else ""
-        )
+        findings = audit(self.state, truth, log, self.killed, weaviate=self.server.url if self.server else "")
         for number in set(range(len(self.places))) - {self._number(row) for row in runs}:
             findings.add("lost", f"changeset {number}")
         self.tally.runs += len(runs)
@@ -325,5 +321,3 @@ class Story:
         words = (line.split() for line in log.read_text().splitlines()) if log.exists() else ()
         self.tally.embedded += sum(len(each) - 4 for each in words if each[1] == "embed")
         return findings
-
-
