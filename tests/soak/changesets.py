@@ -6,7 +6,6 @@ looks at it; what varies is carried by the lines. Some files come at the end, fo
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,9 +54,10 @@ class Changesets:
 
 @dataclass
 class Draw:
-    """Draws changesets. ``history`` are the texts that a document has had; a number makes names unlike each other."""
+    """Draws changesets of ``most_lines`` lines or so at most. ``history`` are the texts that a document has had; a number makes names unlike each other."""
 
     chance: Random
+    most_lines: int
     files: dict[Key, str] = field(default_factory=dict)
     late: dict[Key, str] = field(default_factory=dict)
     history: dict[Key, list[str]] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Draw:
         self.renamed: set[Key] = set()
         is_self_contained = self.chance.random() < 0.2
         lines: list[Line] = []
-        for _ in range(self.chance.randint(4, 26)):
+        for _ in range(self.chance.randint(4, self.most_lines)):
             repository = self.chance.choice(repositories)
             lines.append(self.put(repository) if is_self_contained else self.line(repository))
             if self.chance.random() < 0.04:
@@ -246,8 +246,3 @@ class Truth(Oracle):
 
 def _is_below(key: Key, folder: Key) -> bool:
     return key[0] == folder[0] and key[1].startswith(f"{folder[1]}/")
-
-
-def kinds_of(lines: Sequence[Line]) -> Counter[str]:
-    """How many lines ask for what, roughly: for people."""
-    return Counter("bad" if each.unreadable else ",".join(type(e).__name__ for e in each.effects[:2]) for each in lines)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from crash.worker import Zygote
 from faults.mortal import MortalServer
-from soak.story import Mortal, Pace, Story
+from soak.aim import Pace
+from soak.story import Mortal, Story
 from soak.tally import Tally
 
 SCRIPT = Path(__file__).with_name("processes.py")
@@ -39,6 +40,7 @@ class Soak:
         say: Callable[[str], None] = lambda _sentence: None,
         server: Mortal | None = None,
         dagster_share: float = 0.15,
+        most_lines: int = 26,
     ) -> None:
         self.folder = folder
         self.store = store
@@ -47,6 +49,7 @@ class Soak:
         self.tally = Tally()
         self._server = server
         self._dagster_share = dagster_share
+        self._most_lines = most_lines
         self._pace = Pace()
         self._seconds = 0.0
 
@@ -94,6 +97,7 @@ class Soak:
                 budget=kills - self.tally.kills.total() if only is None else kills,
                 server=self._server,
                 dagster_share=self._dagster_share,
+                most_lines=self._most_lines,
             )
             findings = story.play()
             self._seconds = time.monotonic() - began

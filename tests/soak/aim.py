@@ -1,0 +1,54 @@
+"""When a process is killed: at a random moment of the time that such a process takes, or at a random fault point."""
+
+from dataclasses import dataclass, field
+from random import Random
+
+CLI, DAGSTER = "cli", "dagster"
+
+SPARED = 0.1
+"""The share of processes that nobody aims at."""
+
+SERVER_SHARE = 0.1
+"""Of the kills on a server's store, those of the server: half of them together with the process."""
+
+
+@dataclass
+class Pace:
+    """How long processes that nobody kills take, and how many fault points they pass: means over what was seen."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: {CLI: 0.6, DAGSTER: 2.0})
+    points: dict[str, float] = field(default_factory=lambda: {CLI: 60.0, DAGSTER: 60.0})
+
+    def saw(self, kind: str, seconds: float, points: int) -> None:
+        """Takes one more into account, the newest most."""
+        self.seconds[kind] += 0.3 * (seconds - self.seconds[kind])
+        self.points[kind] += 0.3 * (points - self.points[kind])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aim:
+    """What is killed: the process at a fault point (``fault``, for ``worker.passing``) or after ``after_s`` seconds of
+    its life, and the server after ``server_s``. Nothing where none is given."""
+
+    fault: str = ""
+    after_s: float | None = None
+    server_s: float | None = None
+
+    @classmethod
+    def draw(cls, chance: Random, pace: Pace, kind: str, *, has_server: bool, spared: bool) -> "Aim":
+        """A process of that kind, and perhaps the server. Draws as often whatever comes of it."""
+        aims, where, what, how, later = (chance.random() for _ in range(5))
+        if spared or aims < SPARED:
+            return cls()
+        seconds = where * 1.05 * pace.seconds[kind]
+        if has_server and what < SERVER_SHARE:
+            return cls(server_s=seconds, after_s=seconds + 4.0 * later if how < 0.5 else None)
+        if how < 0.5:
+            return cls(after_s=seconds)
+        return cls(fault=f"kill:*:{1 + int(where * pace.points[kind])}")
+
+    def __str__(self) -> str:
+        words = [self.fault] if self.fault else []
+        words += [f"killed after {self.after_s:.2f} s"] if self.after_s is not None else []
+        words += [f"server killed after {self.server_s:.2f} s"] if self.server_s is not None else []
+        return " and ".join(words) or "not killed"
