@@ -54,7 +54,10 @@ class Changesets:
 
 @dataclass
 class Draw:
-    """Draws changesets of ``most_lines`` lines or so at most. ``history`` are the texts that a document has had; a number makes names unlike each other."""
+    """Draws changesets of ``most_lines`` lines or so at most.
+
+    ``history`` are the texts that a document has had; a number makes names unlike each other.
+    """
 
     chance: Random
     most_lines: int

@@ -28,7 +28,8 @@ event_log_storage:
 class Soak:
     """What all stories of a soak share: the parent of their processes, a Dagster instance, perhaps a server.
 
-    A context manager. ``server`` is one that is there already; else ``store`` "weaviate" starts one of its own.
+    A context manager. ``zygote`` and ``server`` are there already, or it starts its own: the latter where ``store`` is
+    "weaviate".
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Soak:
         store: str,
         seed: str,
         say: Callable[[str], None] = lambda _sentence: None,
+        zygote: Zygote | None = None,
         server: Mortal | None = None,
         dagster_share: float = 0.15,
         most_lines: int = 26,
@@ -47,7 +49,9 @@ class Soak:
         self.seed = seed
         self.say = say
         self.tally = Tally()
+        self._given_zygote = zygote
         self._server = server
+        self._home: Path | None = None
         self._dagster_share = dagster_share
         self._most_lines = most_lines
         self._pace = Pace()
@@ -57,25 +61,27 @@ class Soak:
         self._stack = ExitStack()
         with self._stack as until_all_is_there:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._zygote = self._stack.enter_context(Zygote(SCRIPT))
+            self._zygote = self._given_zygote or self._stack.enter_context(Zygote(SCRIPT))
             if self.store == "weaviate" and self._server is None:
                 environment = {"ASYNC_INDEXING": "true"}  # as README says of a server that may be killed
                 self._server = self._stack.enter_context(MortalServer(self.folder / "server", environment=environment))
-            self._home = self.folder / "dagster"
-            self._home.mkdir(exist_ok=True)
-            (self._home / "dagster.yaml").write_text(DAGSTER_YAML.format(home=self._home))
-            prepared = self._zygote.start(
-                "prepare",
-                self.folder / "prepared" / "state",
-                self.folder / "prepared",
-                environment={"DAGSTER_HOME": str(self._home)},
-            )
-            assert prepared.wait() == 0, (self.folder / "prepared" / "said").read_text()
             self._stack = until_all_is_there.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
+
+    def dagster_home(self) -> Path:
+        """The folder of the Dagster instance; made when it is first asked for, by a process that nobody kills."""
+        if self._home is None:
+            self._home = self.folder / "dagster"
+            self._home.mkdir()
+            (self._home / "dagster.yaml").write_text(DAGSTER_YAML.format(home=self._home))
+            said = self.folder / "prepared"
+            environment = {"DAGSTER_HOME": str(self._home)}
+            prepared = self._zygote.start("prepare", said / "state", said, environment=environment)
+            assert prepared.wait() == 0, (said / "said").read_text()
+        return self._home
 
     def play(self, *, kills: int, only: int | None = None) -> bool:
         """Plays stories until so many were killed, or one of them alone; whether nothing was found.
@@ -91,7 +97,7 @@ class Soak:
                 number=number,
                 base=self.folder / f"story-{number}",
                 zygote=self._zygote,
-                home=self._home,
+                dagster_home=self.dagster_home,
                 pace=self._pace,
                 tally=self.tally,
                 budget=kills - self.tally.kills.total() if only is None else kills,

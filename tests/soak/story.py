@@ -50,7 +50,7 @@ class Story:
     number: int
     base: Path
     zygote: Zygote
-    home: Path
+    dagster_home: Callable[[], Path]
     pace: Pace
     tally: Tally
     budget: int
@@ -146,7 +146,7 @@ class Story:
             retry = ("retry", "--run-id", run.run_id, "--permanent", "--all")
             ways["retry"] = (2, partial(self._cli, "cli retry", *retry, expect=run.run_id))
         seen_by_dagster = run.changeset in self.launched
-        if self.chance.random() < (max(0.5, self.dagster_share) if seen_by_dagster else self.dagster_share):
+        if self.chance.random() < self.dagster_share * (4 if seen_by_dagster else 1):
             ways = {
                 f"dagster {how}": (weight, partial(self._dagster, how, run.changeset, expect=run.run_id))
                 for how, weight in (("failure", 4), ("whole", 3), ("launch", 2), ("run_id", 2))
@@ -198,7 +198,11 @@ class Story:
         ``expect`` is the run that it goes on with, '' where it begins changeset ``number``.
         """
         aim = Aim.draw(
-            self.chance, self.pace, kind, has_server=self.server is not None, spared=self.kills >= self.budget
+            self.chance,
+            self.pace,
+            (kind, not expect),
+            has_server=self.server is not None,
+            spared=self.kills >= self.budget,
         )
         began = time.monotonic()
         child, output = self._child(kind, fault=aim.fault, **arguments)
@@ -226,7 +230,7 @@ class Story:
         if aim.fault or aim.after_s is not None:
             self.tally.survived += 1
         if aim.server_s is None:
-            self.pace.saw(kind, seconds, len(passed))
+            self.pace.saw((kind, not expect), seconds, len(passed))
         left = self.runs.unfinished()
         if driver == "dagster failure":
             is_done = True  # of another run of the same changeset, perhaps: the Dagster run had begun with that one
@@ -247,6 +251,8 @@ class Story:
         self._children += 1
         output = self.base / "children" / str(self._children)
         environment = self._environment()
+        if kind == DAGSTER:
+            environment["DAGSTER_HOME"] = str(self.dagster_home())
         return self.zygote.start(kind, self.state, output, fault=fault, environment=environment, **arguments), output
 
     def _ended(self, child: Child, began: float, delay_s: float | None) -> int:
@@ -259,7 +265,6 @@ class Story:
         found = {
             "ELYSIACTL_CHECKPOINT_DB_DIR": str(self.state),
             "ELYSIACTL_EMBED_THREADS": str(self.chance.choice((1, 1, 2))),
-            "DAGSTER_HOME": str(self.home),
         }
         if self.server:
             found |= {"ELYSIACTL_STORE": self.server.url, "ELYSIACTL_STORE_RETRY": STORE_RETRY_S}
