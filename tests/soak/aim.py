@@ -5,11 +5,21 @@ from random import Random
 
 CLI, DAGSTER = "cli", "dagster"
 
-SPARED = 0.08
-"""The share of processes that nobody aims at."""
 
-SERVER_SHARE = 0.1
-"""Of the kills on a server's store, those of the server: half of them together with the process."""
+@dataclass(frozen=True, kw_only=True)
+class Habits:
+    """What a soak's stories are like: shares of all draws, of 1.
+
+    ``most_lines`` of a changeset or so, ``dagster`` of the starts, ``spared`` of the processes that nobody aims at,
+    ``server`` of the kills on a server's store that are the server's (half of them together with the process);
+    ``reach`` is the latest moment that is aimed at, in lives of a process that nobody kills.
+    """
+
+    most_lines: int = 26
+    dagster: float = 0.15
+    spared: float = 0.08
+    server: float = 0.1
+    reach: float = 1.05
 
 
 @dataclass
@@ -42,17 +52,19 @@ class Aim:
     server_s: float | None = None
 
     @classmethod
-    def draw(cls, chance: Random, pace: Pace, kind: tuple[str, bool], *, has_server: bool, spared: bool) -> "Aim":
+    def draw(
+        cls, chance: Random, pace: Pace, habits: Habits, kind: tuple[str, bool], *, has_server: bool, spared: bool
+    ) -> "Aim":
         """A process of that kind, and perhaps the server. Draws as often whatever comes of it."""
         aims, where, what, how, later = (chance.random() for _ in range(5))
-        if spared or aims < SPARED:
+        if spared or aims < habits.spared:
             return cls()
-        seconds = where * 1.05 * pace.seconds[kind]
-        if has_server and what < SERVER_SHARE:
+        seconds = where * habits.reach * pace.seconds[kind]
+        if has_server and what < habits.server:
             return cls(server_s=seconds, after_s=seconds + 4.0 * later if how < 0.5 else None)
         if how < 0.5:
             return cls(after_s=seconds)
-        return cls(fault=f"kill:*:{1 + int(where * pace.points[kind])}")
+        return cls(fault=f"kill:*:{1 + int(where * habits.reach * pace.points[kind])}")
 
     def __str__(self) -> str:
         words = [self.fault] if self.fault else []

@@ -246,6 +246,12 @@ class Truth(Oracle):
         }
         return self
 
+    def forget_runs(self) -> None:
+        """The runs so far are cleaned up; what they did stays."""
+        self.runs.clear()
+        self._records.clear()
+        self.commits.clear()
+
 
 def _is_below(key: Key, folder: Key) -> bool:
     return key[0] == folder[0] and key[1].startswith(f"{folder[1]}/")

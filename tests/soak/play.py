@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crash.worker import Zygote
 from faults.mortal import MortalServer
-from soak.aim import Pace
+from soak.aim import Habits, Pace
 from soak.story import Mortal, Story
 from soak.tally import Tally
 
@@ -41,8 +41,7 @@ class Soak:
         say: Callable[[str], None] = lambda _sentence: None,
         zygote: Zygote | None = None,
         server: Mortal | None = None,
-        dagster_share: float = 0.15,
-        most_lines: int = 26,
+        habits: Habits | None = None,
     ) -> None:
         self.folder = folder
         self.store = store
@@ -52,8 +51,7 @@ class Soak:
         self._given_zygote = zygote
         self._server = server
         self._home: Path | None = None
-        self._dagster_share = dagster_share
-        self._most_lines = most_lines
+        self._habits = habits or Habits()
         self._pace = Pace()
         self._seconds = 0.0
 
@@ -102,8 +100,7 @@ class Soak:
                 tally=self.tally,
                 budget=kills - self.tally.kills.total() if only is None else kills,
                 server=self._server,
-                dagster_share=self._dagster_share,
-                most_lines=self._most_lines,
+                habits=self._habits,
             )
             findings = story.play()
             self._seconds = time.monotonic() - began

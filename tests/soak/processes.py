@@ -140,7 +140,20 @@ def _prepare(command: Command) -> int:
     return 0
 
 
-TASKS: dict[str, Callable[[Command], int]] = {"cli": _cli, "dagster": _dagster, "prepare": _prepare}
+def _maintain(command: Command) -> int:
+    """The store's upkeep: LanceDB compacts the table and drops old versions."""
+    engine = Engine.open(Settings.from_environment())
+    engine.store().maintain(command.arguments["collection"])
+    engine.close()
+    return 0
+
+
+TASKS: dict[str, Callable[[Command], int]] = {
+    "cli": _cli,
+    "dagster": _dagster,
+    "maintain": _maintain,
+    "prepare": _prepare,
+}
 
 
 if __name__ == "__main__":
@@ -157,6 +170,7 @@ if __name__ == "__main__":
     import elysia_dagster.stores.lancedb
     import elysia_dagster.stores.weaviate  # noqa: F401  imported here so that no child has to
     from elysia_dagster.cli import run as run_cli
+    from elysia_dagster.settings import Settings
     from elysia_dagster.sync.engine import Engine
 
     warnings.simplefilter("ignore")  # what was imported has filters of its own

@@ -14,7 +14,7 @@ from crash.held import drop_collection
 from crash.oracle import COLLECTION, expected_objects
 from crash.scenario import write_changeset
 from crash.worker import Child, Zygote
-from soak.aim import CLI, DAGSTER, Aim, Pace
+from soak.aim import CLI, DAGSTER, Aim, Habits, Pace
 from soak.audit import Findings, audit
 from soak.changesets import ROOT, Changesets, Draw, Truth, write_files
 from soak.processes import LOG_NAME
@@ -54,14 +54,14 @@ class Story:
     pace: Pace
     tally: Tally
     budget: int
+    habits: Habits
     server: Mortal | None = None
-    dagster_share: float = 0.15
-    most_lines: int = 26
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.chance = Random(f"{self.seed}/{self.number}")
-        self.input: Changesets = Draw(Random(f"changesets/{self.seed}/{self.number}"), self.most_lines).changesets()
+        draw = Draw(Random(f"changesets/{self.seed}/{self.number}"), self.habits.most_lines)
+        self.input: Changesets = draw.changesets()
         self.state = self.base / "state"
         self.root = self.base / ROOT
         self.killed: set[int] = set()
@@ -131,7 +131,7 @@ class Story:
             raise Refused(f"reconcile finds a difference: {(output / 'said').read_text()[-3000:]}")
 
     def _start(self, number: int) -> None:
-        if self.chance.random() < self.dagster_share:
+        if self.chance.random() < self.habits.dagster:
             self._dagster("launch", number)
         else:
             self._sync("cli sync", number)
@@ -146,7 +146,7 @@ class Story:
             retry = ("retry", "--run-id", run.run_id, "--permanent", "--all")
             ways["retry"] = (2, partial(self._cli, "cli retry", *retry, expect=run.run_id))
         seen_by_dagster = run.changeset in self.launched
-        if self.chance.random() < self.dagster_share * (4 if seen_by_dagster else 1):
+        if self.chance.random() < self.habits.dagster * (4 if seen_by_dagster else 1):
             ways = {
                 f"dagster {how}": (weight, partial(self._dagster, how, run.changeset, expect=run.run_id))
                 for how, weight in (("failure", 4), ("whole", 3), ("launch", 2), ("run_id", 2))
@@ -197,13 +197,9 @@ class Story:
 
         ``expect`` is the run that it goes on with, '' where it begins changeset ``number``.
         """
-        aim = Aim.draw(
-            self.chance,
-            self.pace,
-            (kind, not expect),
-            has_server=self.server is not None,
-            spared=self.kills >= self.budget,
-        )
+        is_spared = self.kills >= self.budget
+        has_server = self.server is not None
+        aim = Aim.draw(self.chance, self.pace, self.habits, (kind, not expect), has_server=has_server, spared=is_spared)
         began = time.monotonic()
         child, output = self._child(kind, fault=aim.fault, **arguments)
         if self.server and aim.server_s is not None:

@@ -1,33 +1,23 @@
 """The short form of ``make soak``: forty kills on each store; the seed is new each time, and printed where it fails."""
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crash.worker import Zygote
 from faults.mortal import MortalServer
-from soak.play import SCRIPT, Soak
+from soak.aim import Habits
+from soak.play import Soak
 
 KILLS = 40
-LINES, DAGSTER = 7, 0.03
-"""Small changesets, and few starts of Dagster's, which take ten times as long."""
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Zygote]:
-    """Started once: the imports are what takes time."""
-    with Zygote(SCRIPT) as running:
-        yield running
+SHORT = Habits(most_lines=7, dagster=0.03, spared=0.03, server=0.05, reach=0.8)
+"""Small changesets, few starts of Dagster's, which take ten times as long, and few kills that come too late."""
 
 
 def soak(folder: Path, zygote: Zygote, **options: Any) -> None:
-    told = [f"As make soak LINES={LINES} DAGSTER={DAGSTER} with this STORE, SEED and ONLY plays it:"]
-    seed = secrets.token_hex(3)
-    with Soak(
-        folder, seed=seed, say=told.append, zygote=zygote, dagster_share=DAGSTER, most_lines=LINES, **options
-    ) as playing:
+    told = [f"As make soak LINES={SHORT.most_lines} DAGSTER={SHORT.dagster} plays this STORE, SEED and ONLY:"]
+    with Soak(folder, seed=secrets.token_hex(3), say=told.append, zygote=zygote, habits=SHORT, **options) as playing:
         is_clean = playing.play(kills=KILLS)
     print(playing.table())
     assert is_clean, "\n".join(told)
