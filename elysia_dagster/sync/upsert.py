@@ -147,6 +147,7 @@ class BatchUpserter:
                     self._work.check_incarnation()
                 report = self._settle(batch, sending)
         except ledger.StaleBatch:
+            self._tracker.take_back_batch()
             return self._apply(self._intended(self._make_anew(batch.number)), turn)
         self._faults("settled")
         batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
@@ -318,6 +319,7 @@ class BatchUpserter:
         settlements: list[Settlement] = []
         suspects: list[ledger.Key] = []
         outcomes: dict[Outcome, int] = {}
+        self._tracker.begin_batch()
         for place, change in enumerate(batch.changes):
             planned = change.planned
             failure = sending.failures.get(place) or (change.reason if change.action is Action.FAIL else None)

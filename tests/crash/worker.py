@@ -34,7 +34,8 @@ class Command:
     output: str
     """Folder of the files ``points`` (every point passed, one a line), ``error`` and ``result``."""
     fault: str = ""
-    """``<action>:<point>:<n>``; the action is ``kill`` or ``stop`` (until the file ``go`` is there)."""
+    """``<action>:<point>:<n>``; the action is ``kill`` or ``stop`` (until the file ``go`` is there). The point ``*`` is
+    any: the n-th that is passed."""
     settings: dict[str, Any]
     forgetful: bool
     """The store acknowledges the last object of its first request and does not keep it."""
@@ -85,11 +86,14 @@ class Child:
 
 
 class Zygote:
-    """The parent, as the test sees it: a process of its own; a context manager."""
+    """The parent, as the test sees it: a process of its own that runs ``script``; a context manager."""
+
+    def __init__(self, script: Path = Path(__file__)) -> None:
+        self._script = script
 
     def __enter__(self) -> "Zygote":
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(self._script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         return self
 
@@ -134,14 +138,14 @@ class Zygote:
         return Child(self, int(self.ask({"start": asdict(command)})["pid"]), output)
 
 
-def serve() -> None:
-    """The parent: forks, and tells how its children ended."""
+def serve(run: Callable[[Command], None]) -> None:
+    """The parent: forks, and tells how its children ended. ``run`` does what a child does, and ends the process."""
     for line in sys.stdin:
         message = json.loads(line)
         if "start" in message:
             pid = os.fork()
             if not pid:
-                run_child(Command(**message["start"]))
+                run(Command(**message["start"]))
             answer: dict[str, Any] = {"pid": pid}
         elif "lives" in message:
             found = os.waitid(os.P_PID, message["lives"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -178,9 +182,10 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
 
     def at(point: str) -> None:
         passed[point] += 1
+        passed["*"] += 1
         with (output / "points").open("a") as file:
             file.write(f"{point}\n")
-        if place != f"{point}:{passed[point]}":
+        if place not in (f"{point}:{passed[point]}", f"*:{passed['*']}"):
             return
         if action == "kill":
             (output / "killed").write_text(point)
@@ -288,4 +293,4 @@ if __name__ == "__main__":
     from elysia_dagster.sync.retry import retry_run
     from elysia_dagster.sync.unlock import unlock
 
-    serve()
+    serve(run_child)
