@@ -134,7 +134,7 @@ class BatchUpserter:
         return sending
 
     def _apply(self, sending: _Sending, turn: Turn, *, is_anew: bool = False) -> BatchReport:
-        """Inserts what was intended, beside other batches; all else is done in turn. A stale batch is made anew, once."""
+        """Inserts what was intended, beside other batches; all else is done in turn. Stale, it is made anew, once."""
         batch = sending.batch
         try:
             with self._ownership_told(sending):
