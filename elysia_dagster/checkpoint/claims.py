@@ -117,6 +117,16 @@ def check_token(connection: Connection, lease: Lease) -> None:
         raise lease_lost(lease)
 
 
+def is_lost(database: Database, lease: Lease) -> bool:
+    """Whether another process has taken the lease meanwhile."""
+    with database.read() as connection:
+        try:
+            check_token(connection, lease)
+        except LeaseLost:
+            return True
+    return False
+
+
 def lease_lost(lease: Lease) -> LeaseLost:
     """The error of an overtaken process."""
     return LeaseLost(

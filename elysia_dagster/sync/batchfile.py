@@ -23,6 +23,12 @@ def batch_path(folder: Path, number: int) -> Path:
     return folder / f"batch-{number}.arrow"
 
 
+def remove_batches(folder: Path) -> None:
+    """Removes the batch files of a run that is closed."""
+    for each in folder.glob("batch-*.arrow"):
+        each.unlink(missing_ok=True)
+
+
 def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str) -> None:
     """Writes a batch: its chunks as rows, its changes in the metadata. Raises ``ResourceExhausted``."""
     chunks = [chunk for change in batch.changes for chunk in change.chunks]

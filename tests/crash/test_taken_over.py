@@ -77,8 +77,32 @@ def test_the_run_itself_is_taken_over(world: World, paused: Engine, overtaking: 
     ],
 )
 def test_a_newer_run_overtakes(world: World, paused: Engine, overtaking: Engine, newer: tuple[Line, ...]) -> None:
-    """The late objects stand over newer ones. Nobody calls that settled, and what names the document next mends it,
-    even where it brings the very bytes that the ledger knew."""
+    """The late objects stand over newer ones. Nobody calls that settled, and the next run of the repository mends it,
+    from what the newer run had read."""
+    overtaken_by(world, paused, overtaking, newer)
+    apply(world, [OLDER[1]])
+    assert all(check.passed for check in world.report.checks)
+    world.resume(run_ids(world)[1])
+    assert_applied(world, BASE, OLDER, newer, [inline(ELSEWHERE, text_of("third"))], [OLDER[1]])
+
+
+def test_what_cannot_be_mended_waits_for_its_next_change(world: World, paused: Engine, overtaking: Engine) -> None:
+    """Where the newer run's input is gone, the report says what is in doubt, and what names the document next mends
+    it, even where it brings the very bytes that the ledger knew."""
+    newer = (inline(DOCUMENT, NEW), inline(OTHER, text_of("other")))
+    overtaken_by(world, paused, overtaking, newer)
+    (world.state / "work" / run_ids(world)[2] / "changeset.jsonl").unlink()
+    apply(world, [OLDER[1]])
+    assert states(world)["doc.py"] == "suspect", "what is wrong was taken for right"
+    assert not all(check.passed for check in world.report.checks), "the report says nothing of it"
+    world.resume(run_ids(world)[1])
+    apply(world, newer)
+    assert_applied(world, BASE, OLDER, newer, [inline(ELSEWHERE, text_of("third"))], [OLDER[1]], newer)
+
+
+def overtaken_by(world: World, paused: Engine, overtaking: Engine, newer: tuple[Line, ...]) -> None:
+    """``OLDER`` is paused and overtaken by a newer run; its document is in doubt, also after a run of another
+    repository."""
     apply(world, BASE)
 
     def overtake() -> None:
@@ -88,11 +112,6 @@ def test_a_newer_run_overtakes(world: World, paused: Engine, overtaking: Engine,
     assert states(world)["doc.py"] == "suspect"
     world.sync(inline(ELSEWHERE, text_of("third")).raw)
     assert states(world)["doc.py"] == "suspect", "what is wrong was taken for right"
-    apply(world, [OLDER[1]])
-    assert not all(check.passed for check in world.report.checks), "the report says nothing of it"
-    world.resume(run_ids(world)[1])
-    apply(world, newer)
-    assert_applied(world, BASE, OLDER, newer, [inline(ELSEWHERE, text_of("third"))], [OLDER[1]], newer)
 
 
 def test_what_nothing_came_of_is_cleared(world: World, paused: Engine, overtaking: Engine) -> None:

@@ -6,6 +6,7 @@ database, a store or an embedder, so that what is forked is nothing but modules.
 The child kills itself by SIGKILL, or stops and waits, when it passes a named point for the n-th time.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,15 @@ class Command:
     output: str
     """Folder of the files ``points`` (every point passed, one a line), ``error`` and ``result``."""
     fault: str = ""
-    """``<action>:<point>:<n>``; the action is ``kill`` or ``stop`` (until the file ``go`` is there)."""
+    """``<action>:<point>:<n>``; the action is ``kill``, ``stop`` (until the file ``go`` is there) or ``freeze``: the
+    whole process, by SIGSTOP."""
     settings: dict[str, Any]
     forgetful: bool
     """The store acknowledges the last object of its first request and does not keep it."""
+    host: str = ""
+    """The machine that the child says it runs on, where it is to be another. Its store then answers soon, so that its
+    lease may be short, and has the points ``sending`` and ``removing``, between a renewed lease and a request, and
+    ``committed``, between LanceDB's commit and its sync."""
 
 
 class Child:
@@ -83,6 +90,19 @@ class Child:
         """Lets it go on."""
         (self.output / "go").touch()
 
+    def wait_until_frozen(self, point: str) -> None:
+        """Waits until it has stopped itself by SIGSTOP, at a point."""
+        deadline = time.monotonic() + LIMIT_S
+        while (state := process_state(self.pid)) != "T":
+            assert time.monotonic() < deadline, f"{point} was not reached: {self.points()} {self.error()}"
+            assert state not in "ZX", f"ended before {point}: {self.points()} {self.error()}"
+            time.sleep(0.005)
+        assert self.points().count(point), self.points()
+
+    def wake(self) -> None:
+        """Lets it go on that stopped itself by SIGSTOP."""
+        os.kill(self.pid, signal.SIGCONT)
+
 
 class Zygote:
     """The parent, as the test sees it: a process of its own; a context manager."""
@@ -118,6 +138,7 @@ class Zygote:
         fault: str = "",
         settings: dict[str, Any] | None = None,
         forgetful: bool = False,
+        host: str = "",
         **arguments: Any,
     ) -> Child:
         """Forks a child that begins at once. ``settings`` are fields of ``Settings``."""
@@ -130,8 +151,17 @@ class Zygote:
             fault=fault,
             settings=settings or {},
             forgetful=forgetful,
+            host=host,
         )
         return Child(self, int(self.ask({"start": asdict(command)})["pid"]), output)
+
+
+def process_state(pid: int) -> str:
+    """The kernel's letter for the state of a process: ``T`` is stopped, ``Z`` dead (proc(5), stat); ``X`` is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
 
 
 def serve() -> None:
@@ -143,6 +173,9 @@ def serve() -> None:
             if not pid:
                 run_child(Command(**message["start"]))
             answer: dict[str, Any] = {"pid": pid}
+        elif "import" in message:
+            importlib.import_module(message["import"])
+            answer = {}
         elif "lives" in message:
             found = os.waitid(os.P_PID, message["lives"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
             answer = {"lives": found is None}
@@ -185,6 +218,9 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
         if action == "kill":
             (output / "killed").write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
+        if action == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return
         (output / "stopped").touch()
         while not (output / "go").exists():
             time.sleep(0.005)
@@ -194,7 +230,33 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
 
 def _engine(command: Command, faults: Callable[[str], None]) -> "Engine":
     open_ = forgetful_store if command.forgetful else open_store
-    return Engine.open(Settings(checkpoint_db_dir=command.state, **command.settings), faults=faults, open_store=open_)
+    settings = Settings(checkpoint_db_dir=command.state, **command.settings)
+    if not command.host:
+        return Engine.open(settings, faults=faults, open_store=open_)
+    host = Host(name=command.host, boot_id=f"boot of {command.host}", pid_namespace="pid:[1]")
+    return Engine.open(settings, faults=faults, open_store=partial(watched_store, faults), host=host)
+
+
+SOON_S = 0.2
+"""What a watched store says that its longest request takes; leases live for twice as long at least."""
+
+
+def watched_store(faults: Callable[[str], None], url: str, settings: "Settings") -> "VectorStore":
+    """A store with points right before its requests are sent, after the lease was made to outlive them."""
+    store = open_store(url, settings)
+    store.request_timeout_s = SOON_S
+    for method, point in (("upsert", "sending"), ("delete_objects", "removing")):
+        setattr(store, method, partial(_passing_first, faults, point, getattr(store, method)))
+    # of LanceDB: under the table's lock, which another process waits for
+    lancedb_tables.LOCK_WAIT_S = 1.0
+    sync = FileSyncer.sync
+    FileSyncer.sync = lambda syncer: _passing_first(faults, "committed", partial(sync, syncer))
+    return store
+
+
+def _passing_first(faults: Callable[[str], None], point: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    faults(point)
+    return method(*arguments)
 
 
 def forgetful_store(url: str, settings: "Settings") -> "VectorStore":
@@ -263,11 +325,13 @@ if __name__ == "__main__":
 
     import elysia_dagster.embedders.hashing
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
+    from elysia_dagster.checkpoint.owner import Host
     from elysia_dagster.errors import ElysiaError
     from elysia_dagster.models import StoreObject
     from elysia_dagster.settings import Settings
-    from elysia_dagster.stores import open_store
+    from elysia_dagster.stores import lancedb_tables, open_store
     from elysia_dagster.stores.base import VectorStore
+    from elysia_dagster.stores.lancedb_durability import FileSyncer
     from elysia_dagster.sync.cleanup import cleanup_checkpoints
     from elysia_dagster.sync.drive import carry_out, sync
     from elysia_dagster.sync.engine import Engine
