@@ -96,9 +96,12 @@ def live_holder(run: RunRecord, host: Host, *, taker: Owner | None = None, label
     return str(owner)
 
 
-def renew_lease(database: Database, lease: Lease) -> None:
-    """Moves the lease's expiry. Raises ``LeaseLost`` where another process has taken it."""
-    with database.write() as connection:
+def renew_lease(database: Database, lease: Lease, *, durable: bool = False) -> None:
+    """Moves the lease's expiry; ``durable`` brings all that was committed before to the disk.
+
+    Raises ``LeaseLost`` where another process has taken it.
+    """
+    with database.write(durable=durable) as connection:
         moved = connection.execute(
             update(sync_runs)
             .where(sync_runs.c.run_id == lease.run_id, sync_runs.c.lease_token == lease.token)

@@ -1,7 +1,7 @@
 """Opening the checkpoint database: connection settings, upgrades, and the two kinds of transaction.
 
-SQLite by default (WAL, ``synchronous=NORMAL``: a power loss may take the last transactions, never the database's shape;
-every write in ``BEGIN IMMEDIATE``, so that a transaction never has to be upgraded half way), PostgreSQL by URL. There
+SQLite by default (WAL, ``synchronous=NORMAL``: a power loss may take the last transactions, never the database's shape,
+and none that a store's content rests on: these are synced; every write in ``BEGIN IMMEDIATE``, so that a transaction never has to be upgraded half way), PostgreSQL by URL. There
 too one writer at a time: a transition looks before it writes, and what it saw must still be so.
 """
 
@@ -36,18 +36,22 @@ class Database:
         self._timeout_s = timeout_s
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
         """One write transaction; rolled back whole when the block raises.
 
-        Raises ``ResourceExhausted`` (disk full) and ``TransientError`` (another writer held it past the time-out).
+        ``durable``: it is on the disk when the block has ended, and all that was committed before; for what is said
+        before a store is written, which outlives the power of this machine. Else a power loss may take it. Raises ``ResourceExhausted`` (disk full) and ``TransientError`` (another writer held it past the time-out).
         """
-        with self._translated(), self.engine.connect().execution_options(write=True) as connection, connection.begin():
+        with self._translated(), self._writing(durable) as connection, connection.begin():
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(
                     f"SELECT set_config('lock_timeout', '{int(self._timeout_s * 1000)}', true), "
                     f"pg_advisory_xact_lock({_WRITER_LOCK})"
                 )
             yield connection
+
+    def _writing(self, durable: bool) -> Connection:
+        return self.engine.connect().execution_options(write=True, durable=durable)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -179,6 +183,10 @@ def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         if not options.get("no_begin"):
+            level = "FULL" if options.get("durable") else "NORMAL"
+            if connection.info.setdefault("synchronous", "NORMAL") != level:
+                connection.exec_driver_sql(f"PRAGMA synchronous={level}")  # of the connection, which others use again
+                connection.info["synchronous"] = level
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
 

@@ -126,7 +126,7 @@ def intend_batch(database: Database, lease: Lease, intents: Sequence[Intent]) ->
     assert lease.collection_id is not None
     verdicts: dict[Key, Verdict | None] = {}
     rows: list[tuple[Any, ...]] = []
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         check_token(connection, lease)
         known = _fetch(connection, lease.collection_id, [(each.repository, each.path) for each in intents])
         for each in intents:

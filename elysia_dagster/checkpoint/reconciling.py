@@ -215,7 +215,7 @@ def intend_repairs(
     a row is no longer as found.
     """
     suspect = _SUSPECT if stays_comparable else _INCOMPARABLE
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         check_token(connection, lease)
         for (repository, path), (row, most) in repairs.items():
             moved = connection.execute(

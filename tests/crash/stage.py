@@ -41,6 +41,8 @@ class Stage:
         settings: dict[str, Any] | None = None,
         forgetful: bool = False,
         host: str = "",
+        boot: str = "",
+        environment: dict[str, str] | None = None,
         **arguments: Any,
     ) -> Child:
         """Starts a child, see ``worker``."""
@@ -49,7 +51,16 @@ class Stage:
         if self.weaviate:
             settings = {"store": self.weaviate, **(settings or {})}
         return self.zygote.start(
-            task, self.state, output, fault=fault, settings=settings, forgetful=forgetful, host=host, **arguments
+            task,
+            self.state,
+            output,
+            fault=fault,
+            settings=settings,
+            forgetful=forgetful,
+            host=host,
+            boot=boot,
+            environment=environment,
+            **arguments,
         )
 
     def start_sync(self, changeset: Path, *, fault: str = "", **options: Any) -> Child:

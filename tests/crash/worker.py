@@ -41,10 +41,13 @@ class Command:
     settings: dict[str, Any]
     forgetful: bool
     """The store acknowledges the last object of its first request and does not keep it."""
+    environment: dict[str, str]
+    """Variables that the child sets for itself and what it starts."""
+    boot: str = ""
+    """The boot of this machine that the child says it runs in, where it is to be another."""
     host: str = ""
     """The machine that the child says it runs on, where it is to be another. Its store then answers soon, so that its
-    lease may be short, and has the points ``sending`` and ``removing``, between a renewed lease and a request, and
-    ``committed``, between LanceDB's commit and its sync."""
+    lease may be short, and has the points ``sending`` and ``removing``, between a renewed lease and a request."""
 
 
 class Child:
@@ -105,11 +108,19 @@ class Child:
 
 
 class Zygote:
-    """The parent, as the test sees it: a process of its own; a context manager."""
+    """The parent, as the test sees it: a process of its own; a context manager. ``preloaded`` is a library that its
+    children, too, have before the C library."""
+
+    def __init__(self, preloaded: Path | None = None) -> None:
+        self._preloaded = preloaded
 
     def __enter__(self) -> "Zygote":
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LD_PRELOAD": str(self._preloaded)} if self._preloaded else None,
         )
         return self
 
@@ -139,6 +150,8 @@ class Zygote:
         settings: dict[str, Any] | None = None,
         forgetful: bool = False,
         host: str = "",
+        boot: str = "",
+        environment: dict[str, str] | None = None,
         **arguments: Any,
     ) -> Child:
         """Forks a child that begins at once. ``settings`` are fields of ``Settings``."""
@@ -152,6 +165,8 @@ class Zygote:
             settings=settings or {},
             forgetful=forgetful,
             host=host,
+            boot=boot,
+            environment=environment or {},
         )
         return Child(self, int(self.ask({"start": asdict(command)})["pid"]), output)
 
@@ -189,6 +204,7 @@ def run_child(command: Command) -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(2, 1)
     signal.alarm(LIMIT_S)
+    os.environ.update(command.environment)
     output = Path(command.output)
     code = 1
     try:
@@ -229,6 +245,10 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
 
 
 def _engine(command: Command, faults: Callable[[str], None]) -> "Engine":
+    if ":committed:" in command.fault:
+        tell_commits(faults)
+    if command.boot:
+        owner._boot_id = lambda: command.boot
     open_ = forgetful_store if command.forgetful else open_store
     settings = Settings(checkpoint_db_dir=command.state, **command.settings)
     if not command.host:
@@ -247,11 +267,14 @@ def watched_store(faults: Callable[[str], None], url: str, settings: "Settings")
     store.request_timeout_s = SOON_S
     for method, point in (("upsert", "sending"), ("delete_objects", "removing")):
         setattr(store, method, partial(_passing_first, faults, point, getattr(store, method)))
-    # of LanceDB: under the table's lock, which another process waits for
     lancedb_tables.LOCK_WAIT_S = 1.0
+    return store
+
+
+def tell_commits(faults: Callable[[str], None]) -> None:
+    """Of LanceDB, the point between its commit and its sync, under the table's lock."""
     sync = FileSyncer.sync
     FileSyncer.sync = lambda syncer: _passing_first(faults, "committed", partial(sync, syncer))
-    return store
 
 
 def _passing_first(faults: Callable[[str], None], point: str, method: Callable[..., Any], *arguments: Any) -> Any:
@@ -325,6 +348,7 @@ if __name__ == "__main__":
 
     import elysia_dagster.embedders.hashing
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
+    from elysia_dagster.checkpoint import owner
     from elysia_dagster.checkpoint.owner import Host
     from elysia_dagster.errors import ElysiaError
     from elysia_dagster.models import StoreObject
