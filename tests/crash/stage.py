@@ -43,6 +43,7 @@ class Stage:
         host: str = "",
         boot: str = "",
         environment: dict[str, str] | None = None,
+        limits: dict[str, int] | None = None,
         **arguments: Any,
     ) -> Child:
         """Starts a child, see ``worker``."""
@@ -60,6 +61,7 @@ class Stage:
             host=host,
             boot=boot,
             environment=environment,
+            limits=limits,
             **arguments,
         )
 

@@ -9,6 +9,7 @@ The child kills itself by SIGKILL, or stops and waits, when it passes a named po
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -43,6 +44,8 @@ class Command:
     """The store acknowledges the last object of its first request and does not keep it."""
     environment: dict[str, str]
     """Variables that the child sets for itself and what it starts."""
+    limits: dict[str, int]
+    """Resources, as the names of ``resource.RLIMIT_…`` end, and their limits."""
     boot: str = ""
     """The boot of this machine that the child says it runs in, where it is to be another."""
     host: str = ""
@@ -66,6 +69,10 @@ class Child:
         """The points it has passed, in order."""
         place = self.output / "points"
         return place.read_text().split() if place.exists() else []
+
+    def said(self) -> str:
+        """What the command said, of the task ``shell``."""
+        return (self.output / "said").read_text()
 
     def killed_at(self) -> str:
         """The point it killed itself at; another thread may have passed one more meanwhile."""
@@ -152,6 +159,7 @@ class Zygote:
         host: str = "",
         boot: str = "",
         environment: dict[str, str] | None = None,
+        limits: dict[str, int] | None = None,
         **arguments: Any,
     ) -> Child:
         """Forks a child that begins at once. ``settings`` are fields of ``Settings``."""
@@ -167,6 +175,7 @@ class Zygote:
             host=host,
             boot=boot,
             environment=environment or {},
+            limits=limits or {},
         )
         return Child(self, int(self.ask({"start": asdict(command)})["pid"]), output)
 
@@ -296,6 +305,23 @@ def forgetful_store(url: str, settings: "Settings") -> "VectorStore":
     return store
 
 
+def _shell(command: Command, _faults: Callable[[str], None]) -> None:
+    """``elysiactl`` itself, with what it says in the file ``said``; the child's exit code is its own."""
+    os.environ["ELYSIACTL_CHECKPOINT_DB_DIR"] = command.state
+    said = os.open(Path(command.output) / "said", os.O_CREAT | os.O_WRONLY)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    # of memory, what a process has that has imported everything comes on top
+    has = {"AS": int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()}
+    for name, limit in command.limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(kind, (limit + has.get(name, 0), resource.getrlimit(kind)[1]))
+    code = run(command.arguments["words"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 def _sync(command: Command, faults: Callable[[str], None]) -> str:
     """As ``elysiactl index sync`` does."""
     arguments = dict(command.arguments)
@@ -350,6 +376,7 @@ if __name__ == "__main__":
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
     from elysia_dagster.checkpoint import owner
     from elysia_dagster.checkpoint.owner import Host
+    from elysia_dagster.cli import run
     from elysia_dagster.errors import ElysiaError
     from elysia_dagster.models import StoreObject
     from elysia_dagster.settings import Settings
