@@ -86,7 +86,7 @@ SHORT = [
     ("sending:2", newer_elsewhere),
     ("removed:2", resumed_elsewhere),
 ]
-"""``make hosts`` plays every place with every takeover on both stores."""
+"""``make endure`` plays every place with every takeover on both stores."""
 
 
 @pytest.mark.parametrize(("place", "takeover"), EVERY if IS_LONG else SHORT)
