@@ -8,7 +8,7 @@ COLLECTION ?= ElysiaDagster
 SECONDS ?= 300
 FUZZ ?= lines paths text chunks
 
-.PHONY: help dagster-home sync dev weaviate weaviate-server test endure lint fuzz bench lock clean
+.PHONY: help dagster-home sync dev weaviate weaviate-server test endure lint fuzz soak beside mutants bench lock clean
 
 help:
 	@echo "make sync             environment, then the main job on this repository, into the embedded store"
@@ -19,6 +19,9 @@ help:
 	@echo "make endure           stopped past a lease and overtaken, power lost, resources used up: at every place (15 minutes)"
 	@echo "make lint             ruff and mypy"
 	@echo "make fuzz             looks for input that does harm, guided by coverage (SECONDS=300 for each target; FUZZ=text for one)"
+	@echo "make mutants          breaks the most delicate lines, one at a time, in a copy: a test must fail (MUTANTS=NAME for one)"
+	@echo "make soak             kills at random and compares everything (KILLS=200 STORE=lancedb|weaviate SEED= ONLY=story)"
+	@echo "make beside           eight syncs at once, and all that may run beside them (ROUNDS=3), on SQLite and PostgreSQL"
 	@echo "make bench            the table of speed and memory (about 30 minutes; BENCH=--quick for a short form)"
 	@echo "make lock             resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 
@@ -86,6 +89,19 @@ fuzz: .venv/installed
 	  { echo "This needs atheris, which has no wheel for this Python: name another with make PYTHON=/path/to/python3.13"; exit 1; }
 	@for target in $(FUZZ); do \
 	  PYTHONPATH=.fuzz/site $(BIN)/python -m fuzz $$target $(SECONDS) || exit 1; done
+
+# In a copy of the tree: nothing is changed here.
+mutants: .venv/installed
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+# About a second for each kill; the seed is printed, and what was found is kept.
+soak: .venv/installed
+	@KILLS="$(KILLS)" STORE="$(STORE)" SEED="$(SEED)" ONLY="$(ONLY)" LINES="$(LINES)" DAGSTER="$(DAGSTER)" \
+	  $(BIN)/python -W ignore -m tests.soak
+
+# Eight syncs and all that may run beside them, on SQLite and PostgreSQL.
+beside: .venv/installed
+	@BESIDE=1 ROUNDS="$(ROUNDS)" LINES="$(LINES)" $(BIN)/python -W ignore -m tests.soak
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -13,6 +13,7 @@
         ``InputError``         the changeset itself cannot be read
         ``CollectionMismatch`` the collection is not the one that the ledger knows
         ``CheckpointError``    the checkpoint database cannot be used
+        ``FailureBudgetSpent`` more lines failed than the run allows; resumable, once the cause is mended
         ``LineError``          one line cannot be applied; it goes to ``failed_lines``
 
 An error from a library is translated in the adapter that called it and nowhere else; an unknown exception is a bug and
@@ -102,6 +103,13 @@ class CollectionMismatch(PermanentError):
 
 class CheckpointError(PermanentError):
     """The checkpoint database is missing, newer than this program, or cannot be written."""
+
+
+class FailureBudgetSpent(PermanentError):
+    """More lines failed than ``max_failures`` allows: the run stopped, and waits for somebody to mend the cause.
+
+    Exit 2, not 3: a script that repeats what is 3 until it succeeds would spend the budget over and over.
+    """
 
 
 class LineError(PermanentError):

@@ -72,6 +72,7 @@ class Settings:
     batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
     embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
     max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again", may_be_zero=True)
+    max_failures: str = setting("", "MAX_FAILURES", "lines, or percent of them (N%), that may fail before a run stops")
     checkpoint_cleanup_days: float = setting(
         7.0, "CHECKPOINT_CLEANUP_DAYS", "days that finished runs are kept", may_be_zero=True, most=MOST_DAYS
     )

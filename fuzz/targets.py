@@ -17,7 +17,8 @@ from elysia_dagster.sync.decode import BinaryContent, decode_text
 from elysia_dagster.sync.gitquote import split_rename, unquote
 from elysia_dagster.sync.locate import named_path
 from elysia_dagster.sync.parse import ChangesetRecord, Op, ParsedLine, parse_path, parse_record
-from elysia_dagster.sync.unsent import PAYLOAD_BYTES, _told_by, payload_of
+from elysia_dagster.sync.payload import PAYLOAD_BYTES, payload_of
+from elysia_dagster.sync.unsent import _told_by
 from fuzz.tree import fuzz_paths
 
 EXTENSIONS = ("py", "js", "ts", "tsx", "go", "java", "rs", "c", "cpp", "cs", "php", "rb", "sh", "md", "yaml", "txt", "")

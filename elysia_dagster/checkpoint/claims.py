@@ -191,7 +191,7 @@ def claim_repositories(database: Database, lease: Lease, repositories: frozenset
                     holder=row.run_id,
                 )
         for other in others.values():
-            _overtake(connection, other, lease.owner.host)
+            overtake(connection, other, lease.owner.host)
         moment = clock.stamp()
         connection.execute(
             delete(repository_claims).where(
@@ -228,7 +228,7 @@ def claim_repositories(database: Database, lease: Lease, repositories: frozenset
         )
 
 
-def _overtake(connection: Connection, other: RunRecord, host: Host) -> None:
+def overtake(connection: Connection, other: RunRecord, host: Host) -> None:
     """Makes whatever the other run's last process may still do be refused: its token is used up."""
     _mark_overtaken(connection, other, host)
     connection.execute(

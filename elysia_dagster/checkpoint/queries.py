@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.database import Database
@@ -84,8 +84,11 @@ def count_outcomes(database: Database, run_id: str) -> dict[str, int]:
         return {outcome or "unknown": count for outcome, count in rows}
 
 
-def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int = 1000) -> list[dict[str, Any]]:
-    """Failed lines, as stored, of one run or of all; ``stale``: the collection still holds an older version."""
+def failures_with(*more: ColumnElement[Any]) -> Select[Any]:
+    """Failed lines of all runs, unordered, with ``stale``: the collection still holds an older version; and ``more``.
+
+    ``sync_runs`` and ``collections`` are there to be used, the latter empty where the collection was forgotten.
+    """
     holds = (
         select(documents.c.path)
         .where(
@@ -97,20 +100,35 @@ def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int
         .correlate(collections, failed_lines)
         .exists()
     )
-    statement = (
-        select(failed_lines, case((holds, True), else_=False).label("stale"))
+    return (
+        select(failed_lines, case((holds, True), else_=False).label("stale"), *more)
         .join(sync_runs, sync_runs.c.run_id == failed_lines.c.run_id)
         .outerjoin(
             collections,
             and_(collections.c.store == sync_runs.c.store, collections.c.name == sync_runs.c.collection_name),
         )
-        .order_by(sync_runs.c.sequence, failed_lines.c.line_number)
-        .limit(limit)
     )
+
+
+def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int = 1000) -> list[dict[str, Any]]:
+    """Failed lines, as stored and with ``stale``, of one run or of all."""
+    statement = failures_with().order_by(sync_runs.c.sequence, failed_lines.c.line_number).limit(limit)
     if run_id is not None:
         statement = statement.where(failed_lines.c.run_id == run_id)
     with database.read() as connection:
         return [{**row, "stale": bool(row["stale"])} for row in connection.execute(statement).mappings()]
+
+
+def failures_since(database: Database, run_id: str, moment: str, *, limit: int) -> list[dict[str, Any]]:
+    """The first lines of a run that failed at ``moment`` (a stamp) or later: number, path and reason."""
+    with database.read() as connection:
+        rows = connection.execute(
+            select(failed_lines.c.line_number, failed_lines.c.file_path, failed_lines.c.error_message)
+            .where(failed_lines.c.run_id == run_id, failed_lines.c.last_attempt >= moment)
+            .order_by(failed_lines.c.line_number)
+            .limit(limit)
+        ).mappings()
+        return [dict(row) for row in rows]
 
 
 def is_repair(run: RunRecord) -> bool:

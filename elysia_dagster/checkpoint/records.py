@@ -23,6 +23,7 @@ class RunOptions:
     batch_size: int
     force: bool
     max_retries: int
+    max_failures: str = ""
 
     def to_json(self) -> str:
         """As ``sync_runs.options`` keeps it."""

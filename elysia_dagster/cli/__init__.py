@@ -5,7 +5,8 @@ Exit codes, which scripts may rely on:
 ====  ==================================================================================================
 0     all lines completed (a dry run that could look at everything, a question that was answered)
 1     finished, some lines failed
-2     usage, configuration, an input that cannot be read, a collection that is not ours
+2     usage, configuration, an input that cannot be read, a collection that is not ours; more lines failed
+      than --max-failures allows (resumable, once the cause is mended)
 3     the store or the embedder is unreachable, or a resource is used up; resumable
 4     another run holds the run or its repositories
 70    a bug in this program (``EX_SOFTWARE``)
@@ -21,12 +22,14 @@ from collections.abc import Sequence
 
 import click
 
+from elysia_dagster.cli.failed import failed
 from elysia_dagster.cli.keeping import abandon, cleanup, forget, where
 from elysia_dagster.cli.reconcile import reconcile
 from elysia_dagster.cli.search import search
-from elysia_dagster.cli.status import failed, status
+from elysia_dagster.cli.status import status
 from elysia_dagster.cli.sync import resume, retry, sync
 from elysia_dagster.cli.terminal import Terminal, causes
+from elysia_dagster.cli.unlock import unlock
 from elysia_dagster.errors import ElysiaError
 from elysia_dagster.exhaustion import exhausted
 
@@ -61,7 +64,7 @@ def index() -> None:
     """
 
 
-for _command in (sync, status, failed, resume, retry, abandon, reconcile, search, cleanup, forget, where):
+for _command in (sync, status, failed, resume, retry, abandon, unlock, reconcile, search, cleanup, forget, where):
     index.add_command(_command)
 
 

@@ -66,6 +66,16 @@ def embedder_option(function: Function) -> Function:
     )(function)
 
 
+def max_failures_option(function: Function) -> Function:
+    """``--max-failures``."""
+    return click.option(
+        "--max-failures",
+        metavar="N|N%",
+        help="Stop, resumable, when more lines than this failed of those this start settled; N% from 100 lines on; "
+        "100% is no limit.  [setting: ELYSIACTL_MAX_FAILURES; resume and retry: as the run began]",
+    )(function)
+
+
 def run_id_option(meaning: str) -> Callable[[Function], Function]:
     """``--run-id``."""
     return click.option("--run-id", metavar="ID", help=meaning)

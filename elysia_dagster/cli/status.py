@@ -1,4 +1,7 @@
-"""``index status`` and ``index failed``: what the checkpoint knows. Reads only, and imports no more than that takes."""
+"""``index status``: what the checkpoint knows, failed lines in a table included.
+
+Reads only, and imports no more than that takes.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,9 +39,9 @@ def status(terminal: Terminal, summary: bool, only_failed: bool, run_id: str | N
     if summary and (only_failed or run_id):
         raise UsageError("--summary is about all runs.", next_step="Leave out --failed and --run-id.")
     if only_failed:
-        return _failed(terminal, run_id, as_json=as_json)
+        return show_failed_lines(terminal, run_id, as_json=as_json)
 
-    with _checkpoint(Settings.from_environment()) as database:
+    with checkpoint(Settings.from_environment()) as database:
         from elysia_dagster.cli import tables
 
         if database is None:
@@ -52,19 +55,9 @@ def status(terminal: Terminal, summary: bool, only_failed: bool, run_id: str | N
     return 0
 
 
-@command("failed", json=True)
-@run_id_option("Of this run only.")
-def failed(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
-    """Show failed lines (also: status --failed).
-
-    \b
-    Example: elysiactl index failed --json | jq -r '.[].file_path'
-    """
-    return _failed(terminal, run_id, as_json=as_json)
-
-
-def _failed(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:
-    with _checkpoint(Settings.from_environment()) as database:
+def show_failed_lines(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:
+    """Failed lines of a run, or of all, as a table or as one JSON list. Raises ``UsageError``."""
+    with checkpoint(Settings.from_environment()) as database:
         from elysia_dagster.cli import tables
 
         if database is None:
@@ -75,7 +68,7 @@ def _failed(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:
 
 
 @contextmanager
-def _checkpoint(settings: Settings) -> "Iterator[Database | None]":
+def checkpoint(settings: Settings) -> "Iterator[Database | None]":
     """The checkpoint database, or None where there is none: looking makes nothing."""
     target = settings.find_database()
     if target is None:

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from elysia_dagster.cli.options import collection_option, command, embedder_option, run_id_option, store_option
+from elysia_dagster.cli.options import (
+    collection_option,
+    command,
+    embedder_option,
+    max_failures_option,
+    run_id_option,
+    store_option,
+)
 from elysia_dagster.cli.terminal import Terminal, counted, printable
 from elysia_dagster.errors import InputError, UsageError
 from elysia_dagster.settings import Settings
@@ -47,6 +54,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Times that a failed line is tried again.  [setting: ELYSIACTL_MAX_RETRY_ATTEMPTS]",
 )
+@max_failures_option
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing. Exit code 0.")
 @click.option("--force", is_flag=True, help="Embed and write unchanged documents too.")
 @click.option("--adopt", is_flag=True, help="Take over a collection that is there and not this checkpoint's.")
@@ -62,6 +70,7 @@ def sync(
     embedder: str | None,
     batch_size: int | None,
     max_retries: int | None,
+    max_failures: str | None,
     dry_run: bool,
     force: bool,
     adopt: bool,
@@ -100,6 +109,7 @@ def sync(
         embedder=embedder or settings.embedder,
         batch_size=batch_size or settings.batch_size,
         max_retries=settings.max_retry_attempts if max_retries is None else max_retries,
+        max_failures=settings.max_failures if max_failures is None else max_failures,
         null_separated=null,
         dry_run=dry_run,
         force=force,
@@ -140,7 +150,8 @@ def sync(
 
 @command("resume", quiet=True, json=True)
 @run_id_option("The run; without it every unfinished run, oldest first.")
-def resume(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
+@max_failures_option
+def resume(terminal: Terminal, run_id: str | None, max_failures: str | None, as_json: bool) -> int:
     """Go on with an interrupted run, without its input.
 
     Without --run-id, runs that another process works on or whose input is not here are left out.
@@ -165,7 +176,7 @@ def resume(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
             if run_id is None and (reason := why_left_out(engine, name)):
                 terminal.note(reason)
                 return 0
-            return resume_run(engine, name)
+            return resume_run(engine, name, max_failures=max_failures)
 
         return finish_all(engine, [partial(go_on, name) for name in names], terminal, as_json=as_json)
 
@@ -177,8 +188,15 @@ def resume(terminal: Terminal, run_id: str | None, as_json: bool) -> int:
 )
 @click.option("--all", "every", is_flag=True, help="Also lines whose tries are used up.")
 @click.option("--permanent", is_flag=True, help="Also lines that, as they stand, no second try can mend.")
+@max_failures_option
 def retry(
-    terminal: Terminal, run_id: str | None, lines: tuple[int, ...], every: bool, permanent: bool, as_json: bool
+    terminal: Terminal,
+    run_id: str | None,
+    lines: tuple[int, ...],
+    every: bool,
+    permanent: bool,
+    max_failures: str | None,
+    as_json: bool,
 ) -> int:
     """Try failed lines again.
 
@@ -206,7 +224,7 @@ def retry(
             terminal.note(f"Run {run_id} has no failed line." if run_id else "There is no failed line.")
 
         def ask(name: str) -> "ChangesetManifest | int":
-            manifest = retry_run(engine, name, lines=lines, every=every, permanent=permanent)
+            manifest = retry_run(engine, name, lines=lines, every=every, permanent=permanent, max_failures=max_failures)
             if manifest is None:
                 terminal.note(
                     f"Run {name} has failed lines, but none that may be tried again: --all asks for those whose tries "

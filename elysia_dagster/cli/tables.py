@@ -92,7 +92,7 @@ def show_failed(terminal: Terminal, database: Database, run_id: str | None, *, l
         return
     _failures(failures[:limit], of_one_run=run_id is not None).show(terminal)
     if len(failures) > limit:
-        terminal.note(f"These are the first {limit:,}; every failed line: elysiactl index failed --json")
+        terminal.note(f"These are the first {limit:,}; every failed line: elysiactl index failed --format csv")
     options = [f"--run-id {run_id}"] if run_id else []
     if all(row["error_kind"] == ErrorKind.PERMANENT.value for row in failures):
         options.append("--permanent")

@@ -4,7 +4,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -36,6 +36,16 @@ class Terminal:
     def result(self, text: str) -> None:
         """A line or more of the result. Raises ``ResourceExhausted`` where standard output takes no more."""
         self._write(sys.stdout, text + "\n")
+
+    def result_bytes(self, data: bytes) -> None:
+        """A piece of a result that is no text, or not of our making. Raises as ``result`` does."""
+        self.flush()
+
+        def write() -> None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+        self._guarded(sys.stdout, write)
 
     def result_json(self, value: Any) -> None:
         """The result as one JSON value: indented for a person, on one line for a program."""
@@ -89,9 +99,15 @@ class Terminal:
         self._write(sys.stdout, "")
 
     def _write(self, stream: TextIO, text: str) -> None:
-        try:
+        def write() -> None:
             stream.write(text)
             stream.flush()
+
+        self._guarded(stream, write)
+
+    def _guarded(self, stream: TextIO, write: Callable[[], None]) -> None:
+        try:
+            write()
         except BrokenPipeError:
             _silence(stream)
         except OSError as error:

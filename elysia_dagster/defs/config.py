@@ -38,6 +38,11 @@ class ReadChangesetConfig(Config):
     max_retries: int | None = Field(
         default=None, description="Times that a failed line is tried again (ELYSIACTL_MAX_RETRY_ATTEMPTS)."
     )
+    max_failures: str | None = Field(
+        default=None,
+        description='Lines ("25") or percent of them ("2.5%") that may fail before the run stops, resumable; with '
+        "run_id, in place of what the run began with (ELYSIACTL_MAX_FAILURES).",
+    )
     dry_run: bool = Field(default=False, description="Only say what would be done; nothing is changed.")
     force: bool = Field(default=False, description="Embed and write unchanged documents again.")
     adopt: bool = Field(
@@ -85,6 +90,7 @@ def request_of(config: ReadChangesetConfig, settings: Settings) -> SyncRequest:
         embedder=config.embedder or settings.embedder,
         batch_size=batch_size,
         max_retries=max_retries,
+        max_failures=settings.max_failures if config.max_failures is None else config.max_failures,
         null_separated=config.null,
         dry_run=config.dry_run,
         force=config.force,

@@ -42,7 +42,7 @@ def read_changeset(
     """Raises ``Failure`` in the words of the shell; an unreadable changeset opens no run."""
     with engine.opened(context.log) as opened:
         if config.run_id:
-            manifest = read.resume_run(opened, config.run_id)
+            manifest = read.resume_run(opened, config.run_id, max_failures=config.max_failures)
         else:
             manifest = read.read_changeset(opened, request_of(config, opened.settings))
     if manifest.finished:

@@ -18,7 +18,8 @@ class Embedder(Protocol):
         """float32 of shape ``(len(texts), dimensions)``, each row L2-normalised (or zero for a text without words).
 
         Raises ``EmbedderUnavailable`` when the service behind it does not answer after its own retries, and
-        ``LineError`` (permanent) when it refuses a text for its content. Safe to call from several threads.
+        ``LineError`` when it refuses a text for its content; one that finds the text by itself gives the others'
+        vectors all the same (``TakesApart`` in ``taken.py``). Safe to call from several threads.
         """
         ...
 

@@ -4,7 +4,7 @@
 Retried here and nowhere else: 408, 409, 425, 429, 5xx, timeouts and broken connections, with jitter, no sooner than
 ``Retry-After`` says, within a budget of seconds. What remains is an outage (``EmbedderUnavailable``, nothing is
 charged to a line), except that a text which the endpoint refuses, while it takes another, is that line's fault
-(``LineError``).
+(``LineError``): whether it says so (400, 413, 422), or fails on it again and again (500, an answer that is none, NaN).
 
 The key is in the client's header alone: no message, ``repr`` or chained error has it.
 """
@@ -19,8 +19,9 @@ import numpy as np
 import orjson
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
 
-from elysia_dagster.embedders.vectors import estimate_tokens, sendable, unit_rows
-from elysia_dagster.errors import EmbedderUnavailable, LineError, UsageError
+from elysia_dagster.embedders.taken import Refusal, Taken, take_by_halves
+from elysia_dagster.embedders.vectors import estimate_tokens, sendable
+from elysia_dagster.errors import EmbedderUnavailable, UsageError
 
 try:
     import httpx
@@ -34,6 +35,9 @@ _RETRIED = frozenset({408, 409, 425, 429})
 _REFUSED = frozenset({400, 413, 422})
 _REASON_CHARS = 200
 _CHECK_BUDGET_S = 10.0
+_SUSPECT_BUDGET_S = 10.0
+"""For a request with its retries, once the endpoint has failed on some texts while it took another."""
+
 _BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
 _KEY_SETTING = "ELYSIACTL_OPENAI_API_KEY"
 _URL_SETTING = "ELYSIACTL_OPENAI_BASE_URL"
@@ -42,13 +46,18 @@ _URL_SETTING = "ELYSIACTL_OPENAI_BASE_URL"
 class _TryAgain(Exception):
     """This attempt failed in a way that the next may not."""
 
-    def __init__(self, reason: str, *, retry_after_s: float = 0.0) -> None:
+    def __init__(self, reason: str, *, retry_after_s: float = 0.0, is_own_failure: bool = False) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
+        self.is_own_failure = is_own_failure
 
 
-class _Refused(Exception):
-    """The endpoint will not take this request for what is in it."""
+class _Failed(Exception):
+    """The endpoint fails on this request: ``unavailable`` where it does on every other, else for what is in it."""
+
+    def __init__(self, reason: str, unavailable: EmbedderUnavailable) -> None:
+        super().__init__(reason)
+        self.unavailable = unavailable
 
 
 class OpenAIEmbedder:
@@ -102,12 +111,37 @@ class OpenAIEmbedder:
         Raises ``EmbedderUnavailable`` when the endpoint does not answer, answers nonsense or does not let us in, and
         a permanent ``LineError`` with the id ``text_index`` for the first text that it refuses.
         """
-        vectors = np.zeros((len(texts), self.dimensions), dtype=np.float32)
+        return self.embed_taken(texts).whole()
+
+    def embed_taken(self, texts: Sequence[str]) -> Taken:
+        """As ``embed``, but a text that is refused keeps no other from its vector."""
+        taken = Taken(vectors=np.zeros((len(texts), self.dimensions), dtype=np.float32))
         sent = [index for index, text in enumerate(texts) if text.strip()]
+        budget_s = self._retry_budget_s
+
+        def attempt(some: list[str]) -> np.ndarray:
+            nonlocal budget_s
+            try:
+                return self._request([sendable(text) for text in some], budget_s)
+            except _Failed as failure:
+                budget_s = min(_SUSPECT_BUDGET_S, self._retry_budget_s)
+                try:
+                    self._probe(budget_s)
+                except EmbedderUnavailable:
+                    raise failure.unavailable from failure
+                raise Refusal(str(failure), permanent=False) from failure
+
         for start in range(0, len(sent), self._texts_per_request):
             part = sent[start : start + self._texts_per_request]
-            vectors[part] = unit_rows(self._embed_part(texts, part))
-        return vectors
+            take_by_halves(
+                texts,
+                part,
+                taken,
+                attempt=attempt,
+                probe=lambda: self._probe(self._retry_budget_s),
+                who="the embedding endpoint",
+            )
+        return taken
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         """An estimate: the model's tokenizer is at the endpoint. One token for every four bytes of UTF-8."""
@@ -120,41 +154,33 @@ class OpenAIEmbedder:
     def close(self) -> None:
         self._client.close()
 
-    def _embed_part(self, texts: Sequence[str], indices: list[int]) -> np.ndarray:
-        """The raw vectors of these texts; a request that is refused is halved until the text is found."""
-        try:
-            return self._request([sendable(texts[index]) for index in indices], self._retry_budget_s)
-        except _Refused as refusal:
-            if len(indices) == 1:
-                # raises unless the endpoint takes another text: only then is it this text's fault
-                self._probe(self._retry_budget_s)
-                raise LineError(
-                    f"the embedding endpoint refuses this text ({len(texts[indices[0]])} characters): {refusal}.",
-                    permanent=True,
-                    text_index=indices[0],
-                ) from refusal
-        half = len(indices) // 2
-        return np.concatenate([self._embed_part(texts, indices[:half]), self._embed_part(texts, indices[half:])])
-
     def _probe(self, budget_s: float) -> int:
         """Embeds a harmless word and gives its dimensions; refusing that is a matter of the model or its parameters."""
         try:
-            return int(self._request([_PROBE], budget_s).shape[1])
-        except _Refused as refusal:
+            vectors = self._request([_PROBE], budget_s)
+        except Refusal as refusal:
             raise self._unavailable(f"refuses every text for the model {self._model!r}: {refusal}") from refusal
+        except _Failed as failure:
+            raise failure.unavailable from failure
+        if not np.isfinite(vectors).all():
+            raise self._unavailable(f"answers vectors for the model {self._model!r} that are not numbers")
+        return int(vectors.shape[1])
 
     def _request(self, texts: list[str], budget_s: float) -> np.ndarray:
-        """One request with its retries: raw vectors ``(len(texts), dimensions)``, or ``_Refused``."""
+        """One request with its retries: raw vectors ``(len(texts), dimensions)``, or ``Refusal``, or ``_Failed``."""
         retrying = Retrying(
             retry=retry_if_exception_type(_TryAgain), wait=_wait, stop=stop_before_delay(budget_s), reraise=True
         )
         try:
             answer = retrying(self._attempt, texts)
         except _TryAgain as failure:
-            raise self._unavailable(
+            unavailable = self._unavailable(
                 f"did not answer within its retry budget of {budget_s:g} s: {failure}",
                 next_step="Run the same again later; it goes on where it stopped.",
-            ) from failure
+            )
+            if failure.is_own_failure:
+                raise _Failed(str(failure), unavailable) from failure
+            raise unavailable from failure
         return self._parsed(answer, len(texts))
 
     def _attempt(self, texts: list[str]) -> bytes:
@@ -172,10 +198,12 @@ class OpenAIEmbedder:
             raise self._unavailable(f"does not let us in (HTTP {status})", next_step=f"Look at {_KEY_SETTING}.")
         reason = f"HTTP {status} {self._reason(response)}".strip()
         if status in _REFUSED:
-            raise _Refused(reason)
+            raise Refusal(reason, permanent=True)
         # OpenAI's 429 for an account without money: no waiting mends it
         if (status in _RETRIED or status >= 500) and "insufficient_quota" not in reason:
-            raise _TryAgain(reason, retry_after_s=_retry_after_s(response.headers.get("retry-after", "")))
+            after_s = _retry_after_s(response.headers.get("retry-after", ""))
+            # 502 to 504 are said by what stands before the endpoint, 500 by itself
+            raise _TryAgain(reason, retry_after_s=after_s, is_own_failure=status == 500)
         raise self._unavailable(f"answers {reason}", next_step=f"Look at {_URL_SETTING} and at the model's name.")
 
     def _parsed(self, answer: bytes, count: int) -> np.ndarray:
@@ -183,22 +211,25 @@ class OpenAIEmbedder:
         try:
             items = orjson.loads(answer)["data"]
             by_index = {int(item["index"]): item["embedding"] for item in items}
-            if len(items) != count or sorted(by_index) != list(range(count)):
-                raise ValueError(f"{len(items)} vectors for {count} texts")
+            if len(items) != count or sorted(by_index) != list(range(count)):  # of no text's content
+                raise self._other_answer(f"{len(items)} vectors for {count} texts")
             vectors = np.array([by_index[index] for index in range(count)], dtype=np.float32)
-            if vectors.ndim != 2 or vectors.shape[1] == 0 or not np.isfinite(vectors).all():
-                raise ValueError("vectors of uneven length, or that are not numbers")
+            if vectors.ndim != 2 or vectors.shape[1] == 0:
+                raise ValueError("vectors of uneven length, or of none")
         except (ValueError, KeyError, TypeError) as error:
-            raise self._unavailable(
-                f"answers something else than embeddings: {type(error).__name__} {error}",
-                next_step=f"Look at {_URL_SETTING}.",
-            ) from error
+            reason = f"{type(error).__name__} {error}"
+            raise _Failed(f"it answers something else: {reason}", self._other_answer(reason)) from error
         if self._dimensions not in (None, vectors.shape[1]):
             raise self._unavailable(
                 f"answers vectors of {vectors.shape[1]} dimensions where {self._dimensions} are expected",
                 next_step="Another model may be behind this name; name the dimensions: openai:<model>@<dimensions>.",
             )
         return vectors
+
+    def _other_answer(self, reason: str) -> EmbedderUnavailable:
+        return self._unavailable(
+            f"answers something else than embeddings: {reason}", next_step=f"Look at {_URL_SETTING}."
+        )
 
     def _reason(self, response: httpx.Response) -> str:
         """What the endpoint says is wrong, in one short line without the key."""

@@ -15,6 +15,7 @@ import orjson
 from elysia_dagster.checkpoint import ledger, lines
 from elysia_dagster.checkpoint.folders import RemovedFolders, load_removed_folders
 from elysia_dagster.checkpoint.records import DocumentRow
+from elysia_dagster.embedders.taken import Taken, embed_taken
 from elysia_dagster.errors import LineError
 from elysia_dagster.models import Chunk, DocumentState, Outcome
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, write_hash
@@ -92,24 +93,33 @@ class BatchMaker:
                 yield number
 
     def make(self, number: int, *, anew: bool = False) -> EmbeddedBatch:
-        """One batch, from its file where that is whole (unless ``anew``), else prepared, embedded and saved."""
+        """One batch, from its file where that is whole (unless ``anew``), else prepared, embedded and saved.
+
+        ``anew`` looks at every change again; what the file holds of them is not embedded again.
+        """
         planned = [change for change in self._plan.changes(number) if not self._settled[change.line]]
         path = batch_path(self._work.folder, number)
         embedder = self._work.embedder
-        if not anew and not self._work.run.dry_run:
+        saved = None
+        if not self._work.run.dry_run:
             saved = load_batch(path, planned, model_id=embedder.model_id, chunker=CHUNKER_ID)
-            if saved is not None:
+            if saved is not None and not anew:
                 return self._as_of_now(saved)
         prepared = self.prepare(planned)
         if self._work.run.dry_run:
             return _without_vectors(number, prepared)
-        changes, vectors = self._embed(prepared)
+        paid = dict(zip(texts_of(saved), saved.vectors, strict=True)) if saved is not None else {}
+        changes, vectors = self._embed(prepared, paid)
         texts = (chunk.text for change in changes for chunk in change.chunks)
         hashes = tuple(
             write_hash(text, vector, embedder.model_id, CHUNKER_ID) for text, vector in zip(texts, vectors, strict=True)
         )
         batch = EmbeddedBatch(
-            number=number, changes=changes, vectors=vectors, write_hashes=hashes, embedded=len(vectors)
+            number=number,
+            changes=changes,
+            vectors=vectors,
+            write_hashes=hashes,
+            embedded=sum(chunk.text not in paid for change in changes for chunk in change.chunks),
         )
         if len(vectors):
             self._work.engine.faults("before-batch-saved")
@@ -224,43 +234,43 @@ class BatchMaker:
         is_forced = options is not None and options.force and row.version[0] != self._work.lease.sequence
         return row.chunker == CHUNKER_ID and not is_forced
 
-    def _embed(self, prepared: list[PreparedChange]) -> tuple[tuple[PreparedChange, ...], np.ndarray]:
-        embedder = self._work.embedder
-        try:
-            vectors = embedder.embed([chunk.text for change in prepared for chunk in change.chunks])
-        except LineError:
-            return self._embed_one_by_one(prepared)
-        changes = []
-        row = 0
-        for change in prepared:
-            end = row + len(change.chunks)
-            changes.append(change._replace(rows=(row, end)) if change.chunks else change)
-            row = end
-        return tuple(changes), vectors
+    def _embed(
+        self, prepared: list[PreparedChange], paid: dict[str, np.ndarray]
+    ) -> tuple[tuple[PreparedChange, ...], np.ndarray]:
+        """Vectors of all chunks; a document of which a text is refused fails, and the others go on.
 
-    def _embed_one_by_one(self, prepared: list[PreparedChange]) -> tuple[tuple[PreparedChange, ...], np.ndarray]:
-        """A text of the batch was refused: found by embedding each document for itself; the others go on."""
-        embedder = self._work.embedder
+        ``paid`` are the vectors that are there already, by text.
+        """
+        taken = self._embed_rest([chunk.text for change in prepared for chunk in change.chunks], paid)
         changes: list[PreparedChange] = []
-        found: list[np.ndarray] = [np.zeros((0, embedder.dimensions), dtype=np.float32)]
-        row = 0
+        kept = np.ones(len(taken.vectors), dtype=bool)
+        first = row = 0
         for change in prepared:
-            if not change.chunks:
+            end = first + len(change.chunks)
+            refused = min(taken.refused.keys() & range(first, end), default=None)
+            if refused is not None:
+                kept[first:end] = False
+                changes.append(_refused(change, change.chunks[refused - first], taken.refused[refused]))
+            elif change.chunks:
+                changes.append(change._replace(rows=(row, row + len(change.chunks))))
+                row += len(change.chunks)
+            else:
                 changes.append(change)
-                continue
-            try:
-                vectors = embedder.embed([chunk.text for chunk in change.chunks])
-            except LineError as error:
-                changes.append(
-                    PreparedChange(
-                        planned=change.planned, action=Action.FAIL, reason=str(error), permanent=error.permanent
-                    )
-                )
-                continue
-            changes.append(change._replace(rows=(row, row + len(vectors))))
-            row += len(vectors)
-            found.append(vectors)
-        return tuple(changes), np.concatenate(found)
+            first = end
+        return tuple(changes), taken.vectors[kept] if taken.refused else taken.vectors
+
+    def _embed_rest(self, texts: list[str], paid: dict[str, np.ndarray]) -> Taken:
+        embedder = self._work.embedder
+        if not paid:
+            return embed_taken(embedder, texts)
+        places = [place for place, text in enumerate(texts) if text not in paid]
+        taken = embed_taken(embedder, [texts[place] for place in places])
+        vectors = np.zeros((len(texts), embedder.dimensions), dtype=np.float32)
+        vectors[places] = taken.vectors
+        for place, text in enumerate(texts):
+            if text in paid:
+                vectors[place] = paid[text]
+        return Taken(vectors=vectors, refused={places[row]: error for row, error in taken.refused.items()})
 
     def raw_line(self, change: PlannedChange) -> bytes:
         """The line of a change as it stands in the spool."""
@@ -275,6 +285,13 @@ def _record(raw: bytes) -> dict[str, Any]:
         assert parsed.record is not None
         record = parsed.record
     return record
+
+
+def _refused(change: PreparedChange, chunk: Chunk, error: LineError) -> PreparedChange:
+    where = f"Lines {chunk.start_line} to {chunk.end_line}: " if len(change.chunks) > 1 else ""
+    return PreparedChange(
+        planned=change.planned, action=Action.FAIL, reason=f"{where}{error}", permanent=error.permanent
+    )
 
 
 def _superseded(change: PlannedChange) -> PreparedChange:

@@ -29,6 +29,7 @@ from elysia_dagster.settings import DATABASE_NAME, Settings
 from elysia_dagster.stores import open_store
 from elysia_dagster.stores.base import VectorStore
 from elysia_dagster.stores.stopping import Stoppable
+from elysia_dagster.sync.budget import FailureBudget, FailureLimit
 from elysia_dagster.sync.collection import dropped, open_collection
 from elysia_dagster.sync.files import remove_parts
 from elysia_dagster.sync.overtaken import note_end
@@ -188,6 +189,7 @@ class Engine:
                     lease=lease,
                     heartbeat=heartbeat,
                     collection=collection,
+                    budget=FailureBudget(FailureLimit.parse(run.options.max_failures if run.options else "")),
                 )
         except BaseException as error:
             # an outage is retried by the same Dagster run; everything else gives the run back at once
@@ -255,6 +257,7 @@ class Work:
     lease: Lease
     heartbeat: Heartbeat
     collection: CollectionRecord | None
+    budget: FailureBudget = field(default_factory=lambda: FailureBudget(None))
 
     @property
     def folder(self) -> Path:
@@ -288,6 +291,11 @@ class Work:
         self.heartbeat.check()
         if self.engine.stop_requested():
             raise interrupted(self.run.run_id)
+
+    def check_failures(self) -> None:
+        """Raises ``FailureBudgetSpent`` where more lines failed than the run allows."""
+        if self.budget.is_spent:
+            raise self.budget.spent(self.engine.database, self.run)
 
 
 def interrupted(run_id: str) -> Interrupted:

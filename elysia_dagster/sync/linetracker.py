@@ -1,13 +1,15 @@
 """Puts the changes of a line together: a line is settled once its last change is, as one outcome or one failure."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from elysia_dagster.checkpoint.records import CompletedLine, FailedLine
 from elysia_dagster.models import ErrorKind, Outcome
+from elysia_dagster.sync.payload import payload_of
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.scan import OP_NAMES
-from elysia_dagster.sync.unsent import payload_of, storable
+from elysia_dagster.sync.unsent import storable
 from elysia_dagster.sync.winners import ChangeKind
 
 _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
@@ -36,6 +38,15 @@ class LineTracker:
     def __init__(self, raw_line: Callable[[PlannedChange], bytes]) -> None:
         self._raw_line = raw_line
         self._open = _Open()
+        self._before = _Open()
+
+    def begin_batch(self) -> None:
+        """What comes from now on can be taken back, until the next batch."""
+        self._before = copy.deepcopy(self._open)  # lines of more than one batch: one or none
+
+    def take_back_batch(self) -> None:
+        """Forgets what has come since ``begin_batch``: the batch was not settled and is made anew."""
+        self._open = self._before
 
     def done(self, change: PlannedChange, outcome: Outcome, detail: str | None) -> None:
         """A change of the line has come to its end."""

@@ -53,7 +53,8 @@ def plan_batches(work: Work, *, asks_for_due: bool = True) -> BatchPlan:
 
     With ``asks_for_due`` failed lines whose time has come are tried again: once for each start of a run.
 
-    Raises ``RepositoriesHeld`` (who holds what since when), ``LeaseLost``, ``ResourceExhausted``, ``Interrupted``.
+    Raises ``RepositoriesHeld`` (who holds what since when), ``LeaseLost``, ``ResourceExhausted``, ``Interrupted``,
+    ``FailureBudgetSpent``.
     """
     database = work.engine.database
     if not plan_is_whole(work.folder / PLAN_NAME):
@@ -69,6 +70,8 @@ def plan_batches(work: Work, *, asks_for_due: bool = True) -> BatchPlan:
             claims.claim_repositories(database, work.lease, frozenset(plan.repositories))
             work.engine.faults("claimed")
             settle_unsent(work, work.folder / UNSENT_NAME)
+            if plan.batches:  # else there is nothing that it would keep from being sent
+                work.check_failures()
         return BatchPlan(run_id=work.run.run_id, batches=plan.batches, repositories=tuple(plan.repositories))
 
 

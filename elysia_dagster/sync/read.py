@@ -17,6 +17,7 @@ from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
 from elysia_dagster.errors import InputError, PermanentError, RepositoriesHeld, UsageError
 from elysia_dagster.models import RunStatus
+from elysia_dagster.sync.budget import FailureLimit
 from elysia_dagster.sync.collection import nothing_to_adopt, open_collection
 from elysia_dagster.sync.engine import Engine, expiry_told, lease_end, remove_run_folder
 from elysia_dagster.sync.files import sync_folder
@@ -44,6 +45,7 @@ class SyncRequest:
     embedder: str = ""
     batch_size: int = 200
     max_retries: int = 3
+    max_failures: str = ""
     null_separated: bool = False
     dry_run: bool = False
     force: bool = False
@@ -78,6 +80,7 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
             raise UsageError(f"The root {root} is not a folder.", next_step="Name a folder with --root.")
     if request.adopt and request.dry_run:
         raise UsageError("A dry run takes no collection over.", next_step="Leave out --dry-run, or --adopt.")
+    FailureLimit.parse(request.max_failures)
     engine.store_url(request.store)
     engine.expect_embedder(request.embedder)  # a spec that names nothing is said before anything is read
     source = _as_text(request.changeset) if request.changeset else "<stdin>"
@@ -151,6 +154,7 @@ def _open_run(
             batch_size=request.batch_size,
             force=request.force,
             max_retries=request.max_retries,
+            max_failures=request.max_failures,
         ),
     )
     engine.faults("run-opened")
@@ -189,11 +193,14 @@ def begin_again(engine: Engine, request: SyncRequest, manifest: ChangesetManifes
         return _open_run(engine, again, manifest.input_source, spooled, incoming, run_id)
 
 
-def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
+def resume_run(engine: Engine, run_id: str, *, max_failures: str | None = None) -> ChangesetManifest:
     """The unfinished run of that name, without its input: the spool has it.
+
+    ``max_failures`` stands from now on for what the run began with; None leaves that as it is.
 
     Raises ``UsageError`` for a run that is finished, unknown, or whose spool is gone.
     """
+    FailureLimit.parse(max_failures or "")
     run = lookup.load_run(engine.database, run_id)
     if run.status is not RunStatus.RUNNING:
         raise UsageError(
@@ -206,7 +213,7 @@ def resume_run(engine: Engine, run_id: str) -> ChangesetManifest:
             next_step="Sync the same changeset again, which puts it back, or give the run up: "
             f"elysiactl index abandon --run-id {run_id}",
         )
-    return _go_on_with(engine, run)
+    return _go_on_with(engine, run, max_failures=max_failures)
 
 
 def why_left_out(engine: Engine, run_id: str) -> str | None:
@@ -239,6 +246,7 @@ def _go_on_with(
     request: SyncRequest | None = None,
     spooled: Spooled | None = None,
     incoming: Path | None = None,
+    max_failures: str | None = None,
 ) -> ChangesetManifest:
     """``spooled`` below ``incoming`` is the run's input, given again: it stands in for a spool that is gone or torn."""
     if holder := _holder(engine, run):
@@ -250,6 +258,7 @@ def _go_on_with(
         )
     if request is not None:
         run = _with_options_of(engine, run, request)
+    run = with_max_failures(engine, run, max_failures)
     if spooled is not None and incoming is not None:
         _put_back(engine.run_folder(run.run_id), spooled, incoming)
     _open_collection(engine, run, adopt=request is not None and request.adopt)
@@ -279,8 +288,8 @@ def _put_back(folder: Path, spooled: Spooled, incoming: Path) -> None:
 def _with_options_of(engine: Engine, run: RunRecord, request: SyncRequest) -> RunRecord:
     """What this start asks for, as far as the run can still take it.
 
-    The embedder while nothing is settled, the size of batches while nothing is planned, the number of tries always;
-    ``force`` for what is not settled yet. Raises ``UsageError`` where the embedders differ otherwise.
+    The embedder while nothing is settled, the size of batches while nothing is planned, the numbers of tries and
+    failures always; ``force`` for what is not settled yet. Raises ``UsageError`` where the embedders differ otherwise.
     """
     old = run.options
     if old is None:
@@ -302,6 +311,7 @@ def _with_options_of(engine: Engine, run: RunRecord, request: SyncRequest) -> Ru
         embedder=asked,
         batch_size=batch_size,
         max_retries=request.max_retries,
+        max_failures=request.max_failures,
         force=old.force or request.force,
     )
     if new == old:
@@ -311,6 +321,13 @@ def _with_options_of(engine: Engine, run: RunRecord, request: SyncRequest) -> Ru
         for path in folder.glob("batch-*.arrow"):  # they may call documents unchanged that are now to be written
             path.unlink(missing_ok=True)
     return run
+
+
+def with_max_failures(engine: Engine, run: RunRecord, max_failures: str | None) -> RunRecord:
+    """An unfinished run with another limit of failures, if one is given. Raises ``UsageError``."""
+    if max_failures is None or run.options is None or run.options.max_failures == max_failures:
+        return run
+    return runs.replace_options(engine.database, run, replace(run.options, max_failures=max_failures))
 
 
 def _already_done(engine: Engine, identity: str) -> RunRecord | None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from elysia_dagster.checkpoint import lookup, runs
 from elysia_dagster.errors import UsageError
+from elysia_dagster.sync.budget import FailureLimit
 from elysia_dagster.sync.collection import open_collection
 from elysia_dagster.sync.engine import Engine
-from elysia_dagster.sync.read import SPOOL_NAME, ChangesetManifest, manifest_of
+from elysia_dagster.sync.read import SPOOL_NAME, ChangesetManifest, manifest_of, with_max_failures
 
 
 def retry_run(
@@ -17,13 +18,16 @@ def retry_run(
     every: bool = False,
     permanent: bool = False,
     due_only: bool = False,
+    max_failures: str | None = None,
 ) -> ChangesetManifest | None:
     """Asks for failed lines of a run to be tried again; None where none of them is eligible.
 
     By default those with tries left; ``every`` whatever their count; ``permanent`` also those that no second try can
-    mend; ``lines`` just these; ``due_only`` those whose next try is due. Raises ``UsageError`` (no such run or line,
+    mend; ``lines`` just these; ``due_only`` those whose next try is due; ``max_failures`` stands from now on for
+    what the run began with. Raises ``UsageError`` (no such run or line,
     the spool is gone), ``RepositoriesHeld``, ``CollectionMismatch``.
     """
+    FailureLimit.parse(max_failures or "")
     run = lookup.load_run(engine.database, run_id)
     if run.options is None or not (engine.run_folder(run_id) / SPOOL_NAME).exists():
         raise UsageError(
@@ -40,4 +44,6 @@ def retry_run(
         due_only=due_only,
     )
     engine.faults("retry-asked")
-    return manifest_of(lookup.load_run(engine.database, run_id), resumed=True) if asked else None
+    if not asked:
+        return None
+    return manifest_of(with_max_failures(engine, lookup.load_run(engine.database, run_id), max_failures), resumed=True)

@@ -3,8 +3,6 @@
 They are written down beside the plan first, so that a killed process settles the rest of them when it comes back.
 """
 
-import base64
-import hashlib
 import os
 from collections.abc import Iterator
 from itertools import islice
@@ -21,30 +19,12 @@ from elysia_dagster.models import ErrorKind, Outcome
 from elysia_dagster.sync.confine import MAX_PATH_BYTES, MAX_REPOSITORY_BYTES
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.files import sync_folder
+from elysia_dagster.sync.payload import described, payload_of
 from elysia_dagster.sync.spool import OversizedLine
-
-PAYLOAD_BYTES = 16_384
-"""Bytes of a failed line that are kept as they are; of a longer one the start, its length and its SHA-256."""
 
 UNSENT_NAME = "plan-unsent.jsonl"
 
 _SLICE_LINES = 2_000
-
-
-def payload_of(raw: bytes) -> str:
-    """A raw line as every database takes it: itself, or a JSON object that says what it was."""
-    if len(raw) <= PAYLOAD_BYTES and b"\0" not in raw:
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-    return _described(raw[:PAYLOAD_BYTES], len(raw), hashlib.sha256(raw).hexdigest())
-
-
-def _described(start: bytes, length: int, sha256: str) -> str:
-    start = start[:PAYLOAD_BYTES]
-    fields = {"payload_base64": base64.b64encode(start).decode(), "length": length, "sha256": sha256}
-    return orjson.dumps(fields).decode()
 
 
 class UnsentWriter:
@@ -92,7 +72,7 @@ class UnsentWriter:
             line,
             error=f"The line has {raw.size_bytes:,} bytes; the limit is {limit:,} (ELYSIACTL_MAX_LINE_BYTES).",
             permanent=True,
-            payload=_described(raw.start, raw.size_bytes, raw.sha256),
+            payload=described(raw.start, raw.size_bytes, raw.sha256),
         )
 
     def finish(self) -> None:
@@ -162,7 +142,7 @@ def iterate_unsent(folder: Path) -> Iterator[dict[str, Any]]:
 def settle_unsent(work: Work, path: Path, *, leave: frozenset[int] = frozenset()) -> None:
     """Settles the lines of the file that are not settled yet, but ``leave``, in slices; removes the file at the end.
 
-    Raises ``LeaseLost``, ``Interrupted``.
+    Raises ``LeaseLost``, ``Interrupted``, and ``FailureBudgetSpent`` while there is a line left.
     """
     if not path.exists():
         return
@@ -173,13 +153,16 @@ def settle_unsent(work: Work, path: Path, *, leave: frozenset[int] = frozenset()
         rest = (fields for fields in every if not settled[fields["line"]] and fields["line"] not in leave)
         while slice_ := list(islice(rest, _SLICE_LINES)):
             work.pause_point()
+            work.check_failures()
+            failed = list(_failed(slice_))
             with database.write() as connection:
                 lines.settle_lines(
                     connection,
                     work.lease,
                     completed=list(_completed(slice_)),
-                    failed=list(_failed(slice_)),
+                    failed=failed,
                 )
+            work.budget.count(settled=len(slice_), failed=len(failed))
             work.engine.faults("unsent-settled")
     renew_lease(database, work.lease, durable=True)  # without this file nobody could settle those lines again
     path.unlink()

@@ -19,7 +19,7 @@ def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
 @pytest.fixture(scope="session")
 def zygote(recorder: Path | None) -> Iterator[Zygote]:
     """Started once: the imports are what takes time."""
-    with Zygote(recorder) as running:
+    with Zygote(preloaded=recorder) as running:
         yield running
 
 

@@ -63,6 +63,9 @@ RECONCILE_REST = ("reconcile-marked", "reconcile-hole-made", "reconcile-listed")
 MENDING = ("suspects-mended",)
 """Passed where a run ends that finds documents in doubt which another process has overwritten late."""
 
+UNLOCK = ("unlocked",)
+"""Passed where an operator takes a run from a process that cannot be told to be dead."""
+
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
 

@@ -104,6 +104,33 @@ def test_promise_09_unchanged_documents_cost_nothing(world: World) -> None:
     assert embedder.texts == 9
 
 
+@pytest.mark.parametrize("meanwhile", ["an older run", "a newer run"])
+def test_promise_09_a_batch_that_has_become_stale_is_not_paid_again(world: World, meanwhile: str) -> None:
+    """Saved and not yet intended, a document of it that was unchanged is changed by another run: the others keep their
+    vectors. Where that run is older, the one document is to be written after all."""
+    same, new = ("alpha", "same.py"), ("alpha", "new.py")
+    base = [inline(same, text_of("same", 2), "add")]
+    older, newer = [inline(same, text_of("older"))], [inline(same, text_of("newer"))]
+    late = [inline(same, text_of("same", 2)), inline(new, text_of("new", 3), "add")]
+    apply(world, base)
+    for lines in (older, late) if meanwhile == "an older run" else (late,):
+        stop_at(world, "embedded")
+        with pytest.raises(Stopped):
+            apply(world, lines)
+    go_on(world)
+    _, embedder = interpose(world.engine)
+    if meanwhile == "an older run":
+        resume(world, run_ids(world)[1])
+        resume(world, run_ids(world)[2])
+        assert embedder.texts == 2, "the document that is to be written after all, and nothing else"
+        assert_applied(world, base, older, late)
+    else:
+        apply(world, newer)
+        resume(world, run_ids(world)[1])
+        assert embedder.texts == 1, "the newer run's, and nothing else"
+        assert_applied(world, base, late, newer)
+
+
 def test_promise_10_a_repositorys_commit_tells_the_truth(world: World) -> None:
     (world.root / "repo").mkdir()
     stands = "SELECT repository, commit_id, incomplete, gap IS NOT NULL FROM repository_changesets ORDER BY repository"

@@ -45,6 +45,17 @@ def test_tries_are_used_up_but_not_for_who_asks_for_all(world: World) -> None:
     assert world.retry(run.run_id, every=True).status is RunStatus.COMPLETED
 
 
+def test_a_newer_changeset_answers_what_failed(world: World) -> None:
+    """Just the line that asked for the document that has come; the last one completes its run."""
+    (world.root / "repo").mkdir()
+    older = world.sync(on_disk(FILE, None).raw, on_disk(OTHER, None).raw)
+    world.sync(inline(FILE, TEXT).raw)
+    assert world.outcomes(older) == {1: "superseded", 2: "failed"}
+    world.sync(inline(OTHER, MORE).raw)
+    assert world.outcomes(older) == {1: "superseded", 2: "superseded"}
+    assert_applied(world, (on_disk(FILE, None), on_disk(OTHER, None)), (inline(FILE, TEXT),), (inline(OTHER, MORE),))
+
+
 def test_lines_that_failed_while_they_were_planned(world: World) -> None:
     """A folder that was not there, twice: the second retry keeps the first one's plan."""
     (world.root / "repo").mkdir()

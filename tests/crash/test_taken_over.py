@@ -9,7 +9,7 @@ from crash.within import apply, assert_applied, expire_leases, resume, run_ids
 from sync_world import World
 
 from elysia_dagster.checkpoint.owner import Host
-from elysia_dagster.errors import LeaseLost, RepositoriesHeld
+from elysia_dagster.errors import LeaseLost, RepositoriesHeld, StoreUnavailable
 from elysia_dagster.sync.engine import Engine
 
 DOCUMENT, OTHER, ELSEWHERE = ("repo", "doc.py"), ("repo", "other.py"), ("elsewhere", "doc.py")
@@ -112,6 +112,28 @@ def overtaken_by(world: World, paused: Engine, overtaking: Engine, newer: tuple[
     assert states(world)["doc.py"] == "suspect"
     world.sync(inline(ELSEWHERE, text_of("third")).raw)
     assert states(world)["doc.py"] == "suspect", "what is wrong was taken for right"
+
+
+def test_an_outage_is_met_by_one_that_was_overtaken(world: World, paused: Engine, overtaking: Engine) -> None:
+    """Its connection is closed when it wakes: whether its request got through nobody knows."""
+    apply(world, BASE)
+    run_id = world.begin(*(line.raw for line in OLDER), engine=paused).run_id
+    store, _ = interpose(paused)
+
+    def overtake(name: str) -> None:
+        if name == "upsert":
+            store.after = lambda _name: None
+            expire_leases(world)
+            resume(world, run_id, overtaking)
+            raise StoreUnavailable("The connection is closed.")
+
+    store.after = overtake
+    with pytest.raises(StoreUnavailable):
+        resume(world, run_id, paused)
+    assert set(states(world).values()) == {"suspect"}
+    third = (inline(ELSEWHERE, text_of("third")),)
+    apply(world, third)
+    assert_applied(world, BASE, OLDER, third)
 
 
 def test_what_nothing_came_of_is_cleared(world: World, paused: Engine, overtaking: Engine) -> None:

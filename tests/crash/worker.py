@@ -38,7 +38,7 @@ class Command:
     """Folder of the files ``points`` (every point passed, one a line), ``error`` and ``result``."""
     fault: str = ""
     """``<action>:<point>:<n>``; the action is ``kill``, ``stop`` (until the file ``go`` is there) or ``freeze``: the
-    whole process, by SIGSTOP."""
+    whole process, by SIGSTOP. The point ``*`` is any: the n-th that is passed."""
     settings: dict[str, Any]
     forgetful: bool
     """The store acknowledges the last object of its first request and does not keep it."""
@@ -115,15 +115,16 @@ class Child:
 
 
 class Zygote:
-    """The parent, as the test sees it: a process of its own; a context manager. ``preloaded`` is a library that its
-    children, too, have before the C library."""
+    """The parent, as the test sees it: a process of its own that runs ``script``; a context manager. ``preloaded`` is a
+    library that its children, too, have before the C library."""
 
-    def __init__(self, preloaded: Path | None = None) -> None:
+    def __init__(self, script: Path = Path(__file__), *, preloaded: Path | None = None) -> None:
+        self._script = script
         self._preloaded = preloaded
 
     def __enter__(self) -> "Zygote":
         self._process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, str(self._script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -188,14 +189,14 @@ def process_state(pid: int) -> str:
         return "X"
 
 
-def serve() -> None:
-    """The parent: forks, and tells how its children ended."""
+def serve(run: Callable[[Command], None]) -> None:
+    """The parent: forks, and tells how its children ended. ``run`` does what a child does, and ends the process."""
     for line in sys.stdin:
         message = json.loads(line)
         if "start" in message:
             pid = os.fork()
             if not pid:
-                run_child(Command(**message["start"]))
+                run(Command(**message["start"]))
             answer: dict[str, Any] = {"pid": pid}
         elif "import" in message:
             importlib.import_module(message["import"])
@@ -236,9 +237,10 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
 
     def at(point: str) -> None:
         passed[point] += 1
+        passed["*"] += 1
         with (output / "points").open("a") as file:
             file.write(f"{point}\n")
-        if place != f"{point}:{passed[point]}":
+        if place not in (f"{point}:{passed[point]}", f"*:{passed['*']}"):
             return
         if action == "kill":
             (output / "killed").write_text(point)
@@ -360,6 +362,16 @@ def _cleanup(command: Command, faults: Callable[[str], None]) -> list[str]:
     return list(report.runs)
 
 
+def _unlock(command: Command, faults: Callable[[str], None]) -> int:
+    """As ``elysiactl index unlock --run-id … --yes`` does; how many runs were taken from a holder."""
+    engine = _engine(command, faults)
+    found = holdings(engine.database, engine.host, run_id=command.arguments["run_id"])
+    for holding in found:
+        unlock(engine, holding)
+    engine.close()
+    return len(found)
+
+
 def _reconcile(command: Command, faults: Callable[[str], None]) -> int:
     """As ``elysiactl index reconcile --repair --foreign`` does; how many documents still differ."""
     engine = _engine(command, faults)
@@ -376,6 +388,7 @@ if __name__ == "__main__":
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
     from elysia_dagster.checkpoint import owner
     from elysia_dagster.checkpoint.owner import Host
+    from elysia_dagster.checkpoint.unlocking import holdings
     from elysia_dagster.cli import run
     from elysia_dagster.errors import ElysiaError
     from elysia_dagster.models import StoreObject
@@ -390,5 +403,6 @@ if __name__ == "__main__":
     from elysia_dagster.sync.reconcile import compared
     from elysia_dagster.sync.repair import repair
     from elysia_dagster.sync.retry import retry_run
+    from elysia_dagster.sync.unlock import unlock
 
-    serve()
+    serve(run_child)

@@ -17,7 +17,7 @@ from sync_world import RecordingStore, World, sha256
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.checkpoint.schema import metadata
 from elysia_dagster.models import RunStatus
-from elysia_dagster.sync.unsent import PAYLOAD_BYTES
+from elysia_dagster.sync.payload import PAYLOAD_BYTES
 
 LINES = 10_000
 SEED = 20_261_125

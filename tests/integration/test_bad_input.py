@@ -10,7 +10,7 @@ import pytest
 from sync_world import Line, World, raw, sha256
 
 from elysia_dagster.models import RunStatus
-from elysia_dagster.sync.unsent import PAYLOAD_BYTES
+from elysia_dagster.sync.payload import PAYLOAD_BYTES
 
 GOOD = {"repo": "repo", "op": "modify", "path": "good.py", "content": "good = 1\n"}
 

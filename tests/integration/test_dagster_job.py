@@ -135,6 +135,21 @@ def _records(world: "World", count: int) -> list[dict[str, str]]:
     return [{"path": path, "op": "modify", "repo": "repo"} for path in list(world.documents)[:count]]
 
 
+def test_a_run_that_fails_too_much_stops_and_is_gone_on_with(world: "World") -> None:
+    """No second try of the step follows, which would spend the budget once more."""
+    lost = [{"path": f"missing{number}.py", "op": "add", "repo": "repo"} for number in range(8)]
+    world.write_changeset([*lost, *_records(world, 3)])
+    success, metadata, reason = execute(world, world.run_config(batch_size=2, max_failures="2"))
+    assert not success
+    assert "--max-failures 2 allows: 4 of the 4 " in reason
+    assert metadata["upsert_batches"]["error"].value == "FailureBudgetSpent"
+    waiting = [("running", 4, None)]
+    assert world.rows("SELECT status, error_count, lease_owner FROM sync_runs") == waiting
+    read = {"run_id": world.the_run(), "max_failures": "100%", "changeset": None}
+    _, _, reason = execute(world, world.run_config(**read))
+    assert reason.startswith("8 of 13 lines of run")
+
+
 def test_a_bad_start_is_refused_in_the_words_of_the_shell(world: "World") -> None:
     torn = world.base / "torn.jsonl.gz"
     torn.write_bytes(gzip.compress(world.changeset.read_bytes())[:-20])

@@ -114,13 +114,16 @@ def test_every_new_file_of_a_write_is_synced_before_it_returns(
     table = tmp_path / "vectors" / f"{COLLECTION}.lance"
     before = {str(path) for path in table.rglob("*") if path.is_file()}
     monkeypatch.setattr(lancedb_durability.os, "fsync", recording)
-    store.upsert(COLLECTION, [make(1), make(2)])
-    store.delete_objects(COLLECTION, ["id-1"])
-    store.search(COLLECTION, SearchQuery(text="n2", mode=SearchMode.TEXT))
-    fresh = {str(path) for path in table.rglob("*") if path.is_file()} - before
-    # The hint of the latest version is rewritten at each commit, and only saves LanceDB a listing; a note is empty.
-    unsynced = {Path(path).name for path in fresh - synced}
-    assert {name for name in unsynced if not name.startswith("synced-")} <= {"latest_version_hint.json"}
+    for write in (
+        lambda: store.upsert(COLLECTION, [make(1), make(2)]),
+        lambda: store.delete_objects(COLLECTION, ["id-1"]),
+        lambda: store.search(COLLECTION, SearchQuery(text="n2", mode=SearchMode.TEXT)),
+    ):
+        write()
+        fresh = {str(path) for path in table.rglob("*") if path.is_file()} - before
+        # The hint of the latest version is rewritten at each commit, and only saves LanceDB a listing; a note is empty.
+        unsynced = {Path(path).name for path in fresh - synced}
+        assert {name for name in unsynced if not name.startswith("synced-")} <= {"latest_version_hint.json"}
     assert {str(table / "data"), str(table / "_versions")} <= synced
 
 

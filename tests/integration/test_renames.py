@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from crash.within import Stopped, go_on, run_ids, stop_at
 from sync_world import Line, World, sha256
 
 from elysia_dagster.checkpoint import queries
@@ -137,6 +138,22 @@ def test_the_old_side_stays_where_the_store_rejects_the_new_one(light_world: Wor
     light_world.recording.reject = lambda _: None
     assert light_world.retry(run.run_id).status is RunStatus.COMPLETED
     holds(light_world, b="one\n")
+
+
+@pytest.mark.parametrize("point", ["claimed", "embedded", "intended"])
+def test_the_old_side_goes_where_a_newer_run_has_the_new_one(point: str, light_world: World) -> None:
+    """The rename's run comes late: its new side is superseded, before or after it was embedded, its old side is not."""
+    world = light_world
+    indexed_before(world, a="one\n")
+    leave(world, a=None, b="one\n")
+    stop_at(world, point)
+    with pytest.raises(Stopped):
+        world.sync(rename("a.py", "b.py"))
+    go_on(world)
+    world.sync(change("b.py", content="newer\n"))
+    run = world.resume(run_ids(world)[1])
+    holds(world, b="newer\n")
+    assert world.outcomes(run) == {1: "deleted"}
 
 
 @pytest.mark.parametrize("content", [b"\x89PNG\0\0", b""], ids=["binary", "empty"])

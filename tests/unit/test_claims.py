@@ -212,6 +212,9 @@ REFUSED: dict[str, Callable[[Checkpoint, Lease], object]] = {
     "claim": lambda checkpoint, lease: checkpoint.claim(lease, "a"),
     "intend": lambda checkpoint, lease: checkpoint.intend(lease, "b.py", 3),
     "settle": _settle,
+    "settle lines": lambda checkpoint, lease: ledger.settle_batch(
+        checkpoint.database, lease, completed=[completed(1)], failed=[failed(2)]
+    ),
     "clear suspicion": lambda checkpoint, lease: suspects.clear_suspicion(checkpoint.database, lease, []),
     "record the plan": lambda checkpoint, lease: runs.record_plan(
         checkpoint.database, lease, changeset_info="{}", self_contained=True
@@ -243,6 +246,17 @@ def test_whatever_an_overtaken_process_still_tries_changes_nothing(transition: s
         assert lost.value.exit_code == 4
     else:
         IGNORED[transition](checkpoint, old)
+    assert checkpoint.dump() == before
+
+
+def test_an_overtaken_process_does_not_close_a_run_that_is_settled(checkpoint: Checkpoint) -> None:
+    """The one that took over is at its last steps still."""
+    run = checkpoint.start(1)
+    old = checkpoint.take(run, AWAY, seconds=-1)
+    ledger.settle_batch(checkpoint.database, checkpoint.take(run), completed=[completed(1)])
+    before = checkpoint.dump()
+    with pytest.raises(LeaseLost):
+        runs.finish_run(checkpoint.database, old)
     assert checkpoint.dump() == before
 
 

@@ -22,6 +22,7 @@ EXIT_CODES = {
     "InputError": 2,
     "CollectionMismatch": 2,
     "CheckpointError": 2,
+    "FailureBudgetSpent": 2,
     "LineError": 2,
 }
 

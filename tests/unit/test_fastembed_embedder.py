@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from elysia_dagster.embedders import open_embedder
-from elysia_dagster.errors import EmbedderUnavailable, UsageError
+from elysia_dagster.embedders.fastembed import FastembedEmbedder
+from elysia_dagster.errors import EmbedderUnavailable, LineError, UsageError
 
 
 class _TextEmbedding:
@@ -22,6 +23,9 @@ class _TextEmbedding:
     loads: list[str]
     failure: Exception | None
     dimensions_given: int
+    broken: frozenset[str] = frozenset()
+    breaks: Exception
+    seen: list[str]
 
     def __init__(self, model_name: str) -> None:
         if self.failure is not None:
@@ -34,6 +38,12 @@ class _TextEmbedding:
 
     def embed(self, documents: list[str]) -> Iterator[np.ndarray]:
         for text in documents:
+            self.seen.append(text)
+            if text in self.broken or "everything" in self.broken:
+                raise self.breaks
+            if text == "NaN":
+                yield np.full(self.dimensions_given, np.nan, dtype=np.float32)
+                continue
             yield np.arange(1, self.dimensions_given + 1, dtype=np.float32) * len(text)
 
 
@@ -45,6 +55,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> type[_TextEmbedding]:
         loads: list[str] = []  # noqa: RUF012 - one for each test's class
         failure = None
         dimensions_given = 6
+        seen: list[str] = []  # noqa: RUF012 - likewise
 
     module = ModuleType("fastembed")
     module.TextEmbedding = TextEmbedding  # type: ignore[attr-defined]
@@ -112,3 +123,42 @@ def test_vectors_of_another_size_are_an_error(package: type[_TextEmbedding]) -> 
     package.dimensions_given = 7
     with pytest.raises(EmbedderUnavailable, match=r"\(1, 7\) where \(1, 6\)"):
         open_embedder("fastembed:org/small").embed(["one"])
+
+
+class InvalidArgument(Exception):
+    """As onnxruntime's: directly under ``Exception``, told by the module's name."""
+
+    __module__ = "onnxruntime.capi.onnxruntime_pybind11_state"
+
+
+OF_CONTENT = [InvalidArgument("[ONNXRuntimeError] : 2 : index out of range\nmore"), Exception("tokenizer: bad input")]
+TEXTS = [f"text {number}" for number in range(40)]
+
+
+@pytest.mark.parametrize("error", OF_CONTENT, ids=["onnxruntime", "tokenizers"])
+def test_a_text_on_which_the_model_fails_is_found(package: type[_TextEmbedding], error: Exception) -> None:
+    package.broken, package.breaks = frozenset({"text 11"}), error
+    embedder = open_embedder("fastembed:org/small")
+    assert isinstance(embedder, FastembedEmbedder)
+    taken = embedder.embed_taken([*TEXTS, "NaN", ""])
+    assert set(taken.refused) == {11, 40}
+    assert str(taken.refused[11]).startswith("the model of fastembed:org/small refuses this text (7 characters): ")
+    assert "\n" not in str(taken.refused[11])
+    lengths = np.linalg.norm(taken.vectors, axis=1)
+    assert [index for index, length in enumerate(lengths) if length < 0.5] == [11, 40, 41]
+    assert max(package.seen.count(text) for text in TEXTS) < 8, "halved, not one by one"
+    with pytest.raises(LineError, match="7 characters"):
+        embedder.embed(TEXTS)
+
+
+@pytest.mark.parametrize("error", OF_CONTENT, ids=["onnxruntime", "tokenizers"])
+def test_a_model_that_fails_on_everything_charges_no_text(package: type[_TextEmbedding], error: Exception) -> None:
+    package.broken, package.breaks = frozenset({"everything"}), error
+    with pytest.raises(EmbedderUnavailable, match="fails on every text"):
+        open_embedder("fastembed:org/small").embed(TEXTS)
+
+
+def test_an_unknown_error_is_a_bug(package: type[_TextEmbedding]) -> None:
+    package.broken, package.breaks = frozenset({"text 3"}), KeyError("text 3")
+    with pytest.raises(KeyError):
+        open_embedder("fastembed:org/small").embed(TEXTS)

@@ -1,102 +1,30 @@
 """The HTTP embedder, against a real HTTP server that misbehaves in all the ways endpoints do."""
 
-import hashlib
 import json
 import sys
-import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 import pytest
+from embedding_endpoint import Endpoint, Reply, error_reply, vector_of
 
 from elysia_dagster.embedders import open_embedder
 from elysia_dagster.embedders.openai import OpenAIEmbedder, _retry_after_s
+from elysia_dagster.embedders.taken import Taken
 from elysia_dagster.errors import ElysiaError, EmbedderUnavailable, LineError, UsageError
 
 KEY = "sk-very-secret-4711"
-Reply = tuple[int, dict[str, str], bytes]
-
-
-def _vector(text: str, dimensions: int) -> list[float]:
-    digest = hashlib.sha256(text.encode()).digest()
-    return [float(digest[place % 32]) - 127.5 for place in range(dimensions)]
 
 
 def _unit(text: str, dimensions: int = 8) -> np.ndarray:
-    vector = np.array(_vector(text, dimensions))
+    vector = np.array(vector_of(text, dimensions))
     return vector / np.linalg.norm(vector)
-
-
-class Endpoint:
-    """A server on 127.0.0.1. ``script`` holds what the next requests get; after it every request is answered right.
-
-    An entry is a reply, or a function of the request's body that gives one (None: answer right; ``BROKEN``: hang up).
-    """
-
-    BROKEN: Reply = (0, {}, b"")
-
-    def __init__(self) -> None:
-        self.script: list[Reply | Callable[[dict[str, Any]], Reply | None]] = []
-        self.always: Callable[[dict[str, Any]], Reply | None] = lambda _: None
-        self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
-        self.paths: list[str] = []
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = 1 << 16  # head and body in one packet: two would wait for each other
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.bodies.append(body)
-                endpoint.headers.append({name.lower(): value for name, value in self.headers.items()})
-                endpoint.paths.append(self.path)
-                status, headers, content = endpoint.reply(body)
-                if not status:
-                    self.close_connection = True
-                    return
-                self.send_response(status)
-                for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *_: object) -> None:
-                """The client hung up: what the timeout test does."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.base_url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-        self._thread.start()
-
-    def reply(self, body: dict[str, Any]) -> Reply:
-        scripted = self.script.pop(0) if self.script else self.always
-        reply = scripted(body) if callable(scripted) else scripted
-        return reply or self.right(body)
-
-    def right(self, body: dict[str, Any]) -> Reply:
-        """A right answer, last text first: the order of an answer is not promised, its indices are."""
-        data = [
-            {"object": "embedding", "index": index, "embedding": _vector(text, body.get("dimensions", 8))}
-            for index, text in enumerate(body["input"])
-        ]
-        return 200, {"Content-Type": "application/json"}, json.dumps({"data": data[::-1]}).encode()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -119,10 +47,6 @@ def opened(endpoint: Endpoint) -> Iterator[Callable[..., OpenAIEmbedder]]:
     for embedder in embedders:
         embedder.close()
         embedder.close()
-
-
-def _error(status: int, message: str = "no", code: str = "", **headers: str) -> Reply:
-    return status, headers, json.dumps({"error": {"message": message, "code": code}}).encode()
 
 
 def _everything_said(error: BaseException) -> str:
@@ -184,7 +108,7 @@ def test_without_a_key_no_header_is_sent(endpoint: Endpoint, opened: Callable[..
     assert not any("authorization" in headers for headers in endpoint.headers)
 
 
-@pytest.mark.parametrize("failure", [_error(429), _error(500), _error(503), _error(408), Endpoint.BROKEN])
+@pytest.mark.parametrize("failure", [*(error_reply(status) for status in (429, 500, 503, 408)), Endpoint.BROKEN])
 def test_what_may_pass_is_tried_again(
     endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder], failure: Reply
 ) -> None:
@@ -200,7 +124,7 @@ def test_a_slow_answer_is_tried_again(endpoint: Endpoint, opened: Callable[..., 
 
 
 def test_retry_after_is_waited_for(endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder]) -> None:
-    endpoint.script = [_error(429, **{"Retry-After": "0.7"})]
+    endpoint.script = [error_reply(429, **{"Retry-After": "0.7"})]
     began = time.monotonic()
     opened().embed(["one"])
     assert time.monotonic() - began >= 0.7
@@ -209,7 +133,7 @@ def test_retry_after_is_waited_for(endpoint: Endpoint, opened: Callable[..., Ope
 def test_retry_after_beyond_the_budget_ends_it_at_once(
     endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder]
 ) -> None:
-    endpoint.always = lambda _: _error(503, "overloaded", **{"Retry-After": "3600"})
+    endpoint.always = lambda _: error_reply(503, "overloaded", **{"Retry-After": "3600"})
     with pytest.raises(EmbedderUnavailable, match=r"retry budget of 20 s: HTTP 503 overloaded.*later"):
         opened().embed(["one"])
     assert len(endpoint.bodies) == 1
@@ -223,7 +147,7 @@ def test_retry_after_reads_seconds_and_dates() -> None:
 
 
 def test_an_outage_outlives_the_budget(endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder]) -> None:
-    endpoint.always = lambda _: _error(500)
+    endpoint.always = lambda _: error_reply(500)
     with pytest.raises(EmbedderUnavailable, match="HTTP 500") as caught:
         opened(retry_budget_s=0.3).embed(["one"])
     assert caught.value.exit_code == 3
@@ -243,7 +167,7 @@ def test_nobody_listens() -> None:
 def test_a_wrong_key_names_the_setting_and_not_the_key(
     endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder], status: int
 ) -> None:
-    endpoint.always = lambda _: _error(status, f"Incorrect API key provided: {KEY}")
+    endpoint.always = lambda _: error_reply(status, f"Incorrect API key provided: {KEY}")
     embedder = opened("small")
     for call in (embedder.check, lambda: embedder.dimensions, lambda: embedder.embed(["one"])):
         with pytest.raises(EmbedderUnavailable, match="Look at ELYSIACTL_OPENAI_API_KEY") as caught:
@@ -257,14 +181,14 @@ def test_a_wrong_key_names_the_setting_and_not_the_key(
 def test_a_key_that_the_endpoint_repeats_is_blotted_out(
     endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder], status: int
 ) -> None:
-    endpoint.always = lambda _: _error(status, f"you sent {KEY}")
+    endpoint.always = lambda _: error_reply(status, f"you sent {KEY}")
     with pytest.raises(EmbedderUnavailable, match=r"you sent \*\*\*") as caught:
         opened(retry_budget_s=0.1).embed(["one"])
     assert KEY not in _everything_said(caught.value)
 
 
 def test_an_account_without_money_is_not_asked_again(endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder]) -> None:
-    endpoint.always = lambda _: _error(429, "You exceeded your current quota", "insufficient_quota")
+    endpoint.always = lambda _: error_reply(429, "You exceeded your current quota", "insufficient_quota")
     with pytest.raises(EmbedderUnavailable, match="exceeded your current quota"):
         opened().embed(["one"])
     assert len(endpoint.bodies) == 1
@@ -274,7 +198,7 @@ def test_an_account_without_money_is_not_asked_again(endpoint: Endpoint, opened:
 def test_a_refused_text_is_found_by_halving(
     endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder], status: int
 ) -> None:
-    endpoint.always = lambda body: _error(status, "too long") if "poison" in body["input"] else None
+    endpoint.always = lambda body: error_reply(status, "too long") if "poison" in body["input"] else None
     texts = [*(f"text {number}" for number in range(300)), "", "poison", "last"]
     with pytest.raises(LineError, match=r"refuses this text \(6 characters\): HTTP \d+ too long") as caught:
         opened().embed(texts)
@@ -284,16 +208,80 @@ def test_a_refused_text_is_found_by_halving(
 
 
 def test_a_request_too_large_as_a_whole_is_halved(endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder]) -> None:
-    endpoint.always = lambda body: _error(413, "too large") if len(body["input"]) > 3 else None
+    endpoint.always = lambda body: error_reply(413, "too large") if len(body["input"]) > 3 else None
     texts = [f"text {number}" for number in range(20)]
     assert opened().embed(texts) == pytest.approx(np.array([_unit(text) for text in texts]), abs=1e-6)
+
+
+NUMBERED = [f"text {number}" for number in range(120)]
+
+
+def assert_taken(taken: Taken, texts: list[str], refused: set[str]) -> None:
+    """Just these are refused; every other text has its vector."""
+    assert {texts[index] for index in taken.refused} == refused
+    for index, text in enumerate(texts):
+        assert taken.vectors[index] == pytest.approx(np.zeros(8) if text in refused else _unit(text), abs=1e-6)
+
+
+@pytest.mark.parametrize("bad", [{"text 0"}, {"text 119"}, {"text 7", "text 8", "text 90"}, set(NUMBERED[::10])])
+def test_no_text_that_was_taken_is_sent_again(
+    endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder], bad: set[str]
+) -> None:
+    """Counted at the endpoint: each good text embedded once, and far fewer requests than texts."""
+    endpoint.always = lambda body: error_reply(400, "no") if bad & set(body["input"]) else None
+    embedder = opened()
+    assert_taken(embedder.embed_taken(NUMBERED), NUMBERED, bad)
+    good = Counter(text for body in endpoint.bodies if not bad & set(body["input"]) for text in body["input"])
+    assert good.pop("probe", 0) <= 1
+    assert good == Counter(set(NUMBERED) - bad)
+    assert len(endpoint.bodies) <= 2 + 2 * 7 * len(bad)
+
+
+def test_a_text_without_numbers_is_refused_alone(endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder]) -> None:
+    def answer(body: dict[str, Any]) -> Reply | None:
+        vectors = [[None] * 8 if text == "poison" else vector_of(text, 8) for text in body["input"]]
+        return 200, {}, _answer(*vectors, indices=tuple(range(len(vectors))))
+
+    endpoint.always = answer
+    taken = opened().embed_taken(["one", "poison", "two"])
+    assert_taken(taken, ["one", "poison", "two"], {"poison"})
+    assert (str(taken.refused[1]), taken.refused[1].permanent) == (
+        "the embedding endpoint refuses this text (6 characters): its vector holds NaN or infinite values.",
+        False,
+    )
+    assert len(endpoint.bodies) == 1
+    endpoint.always = lambda body: (200, {}, _answer(*[[None] * 8] * len(body["input"]), indices=(0,)))
+    with pytest.raises(EmbedderUnavailable, match="not numbers"):
+        opened().embed_taken(["one"])
+
+
+@pytest.mark.parametrize("reply", [error_reply(500, "EOF"), (200, {}, b'{"data": [{"index": 0, "embedding": NaN}]}')])
+def test_an_endpoint_that_breaks_on_one_text_is_no_outage(
+    endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder], reply: Reply
+) -> None:
+    """As Ollama does (500: EOF, or unsupported value: NaN): without this the run would stop there for ever."""
+    endpoint.always = lambda body: reply if "text 7" in body["input"] else None
+    texts = NUMBERED[:20]
+    taken = opened(retry_budget_s=0.2).embed_taken(texts)
+    assert_taken(taken, texts, {"text 7"})
+    assert not taken.refused[7].permanent, "a server's own failure may be mended"
+    assert KEY not in _everything_said(taken.refused[7])
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_what_overload_says_is_an_outage_though_a_word_goes_through(
+    endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder], status: int
+) -> None:
+    endpoint.always = lambda body: error_reply(status, "busy") if len(body["input"]) > 1 else None
+    with pytest.raises(EmbedderUnavailable, match=f"HTTP {status}"):
+        opened(retry_budget_s=0.2).embed_taken(["one", "two"])
 
 
 def test_an_endpoint_that_refuses_everything_charges_no_text(
     endpoint: Endpoint, opened: Callable[..., OpenAIEmbedder]
 ) -> None:
     """A model that is not there must not fail every line of a repository for good."""
-    endpoint.always = lambda _: _error(400, "model small does not exist")
+    endpoint.always = lambda _: error_reply(400, "model small does not exist")
     with pytest.raises(EmbedderUnavailable, match="refuses every text for the model 'small'"):
         opened().embed(["one", "two"])
 
@@ -310,7 +298,6 @@ def _answer(*embeddings: Any, indices: tuple[int, ...] = (0, 1)) -> bytes:
         _answer([1.0] * 8, [1.0] * 8, indices=(0, 0)),
         _answer([1.0] * 8, [1.0] * 8, indices=(1, 2)),
         _answer([1.0] * 8, [1.0] * 9),
-        _answer([1.0] * 8, [None] * 8),
         _answer([], []),
         _answer("AAAA", "AAAA"),
         b'{"data": [{"index": 0}]}',
@@ -339,14 +326,14 @@ def test_other_dimensions_than_expected_are_an_error(endpoint: Endpoint, opened:
 @pytest.mark.parametrize(
     "base_url", ["", "localhost:80", "ftp://host", "http://", "https://user:sk-pass@host/v1", "http://h?key=sk-pass", "http://[::"]
 )  # fmt: skip
-def test_a_wrong_address_is_a_usage_error(base_url: str) -> None:
+def test_a_wrong_address_is_a_usageerror_reply(base_url: str) -> None:
     with pytest.raises(UsageError, match="ELYSIACTL_OPENAI_BASE_URL") as caught:
         OpenAIEmbedder("small", base_url=base_url)
     assert "sk-pass" not in str(caught.value)
 
 
 @pytest.mark.parametrize("api_key", ["sk-secret\nx", "sk-secret…", "sk-secret x", "sk-secret\x00"])
-def test_a_key_that_no_header_can_carry_is_a_usage_error(api_key: str) -> None:
+def test_a_key_that_no_header_can_carry_is_a_usageerror_reply(api_key: str) -> None:
     with pytest.raises(UsageError, match="ELYSIACTL_OPENAI_API_KEY") as caught:
         OpenAIEmbedder("small", base_url="http://127.0.0.1:9", api_key=api_key)
     assert "secret" not in _everything_said(caught.value)

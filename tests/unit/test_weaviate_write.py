@@ -2,13 +2,16 @@
 
 import itertools
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from contract.conftest import make_object
 from weaviate.classes.config import ConsistencyLevel
-from weaviate.exceptions import WeaviateInsertManyAllFailedError
+from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateInsertManyAllFailedError
 
 from elysia_dagster.errors import Interrupted, StoreUnavailable
 from elysia_dagster.stores.weaviate_address import parse_address
@@ -79,3 +82,31 @@ def test_the_search_for_reasons_ends_when_somebody_asks() -> None:
     with pytest.raises(Interrupted):
         writer(connection).insert(OBJECTS)
     assert made == [1, 2, 3, 4, 5]
+
+
+class Choking(Rejecting):
+    """A connection to a server, or a proxy, that refuses a whole request for one object in it, and names none."""
+
+    def __init__(self, bad: set[str]) -> None:
+        super().__init__(lambda _number: None)
+        self.bad = bad
+        self.taken: Counter[str] = Counter()
+        self.sent = 0
+
+    def insert_many(self, objects: list[Any]) -> Any:
+        self.sent += 1
+        ids = {str(each.uuid) for each in objects}
+        if ids & self.bad:
+            raise UnexpectedStatusCodeError("bad request", httpx.Response(422, json={"error": [{"message": "no"}]}))
+        self.taken.update(ids)
+        return SimpleNamespace(errors={})
+
+
+@pytest.mark.parametrize("places", [(0,), (63,), (5, 6, 40), range(0, 64, 9)])
+def test_a_request_refused_for_its_content_is_halved_down_to_the_object(places: Sequence[int]) -> None:
+    connection = Choking({OBJECTS[place].id for place in places})
+    reasons = writer(connection).insert(OBJECTS)
+    assert set(reasons) == connection.bad
+    assert all("422" in reason for reason in reasons.values())
+    assert connection.taken == Counter(each.id for each in OBJECTS if each.id not in connection.bad)
+    assert connection.sent <= 1 + 2 * 6 * len(places)

@@ -1,0 +1,44 @@
+"""What a stopped process had embedded is taken up, and what it had begun to write is never called unchanged."""
+
+import pytest
+from crash.interposed import interpose
+from crash.scenario import text_of
+from crash.within import Stopped, go_on, run_ids, stop_at
+from sync_world import World, sha256
+
+from elysia_dagster.models import RunStatus
+
+
+def line(path: str, chunks: int = 1) -> dict[str, str]:
+    return {"repo": "repo", "op": "modify", "path": path, "content": text_of(path.partition(".")[0], chunks)}
+
+
+@pytest.mark.parametrize("point", ["batch-saved", "embedded", "intended", "inserted", "verified", "removed"])
+def test_stopped_at_any_point_no_text_is_embedded_again(light_world: World, point: str) -> None:
+    """Up to the moment when the batch is settled its file is there."""
+    _, embedder = interpose(light_world.engine)
+    stop_at(light_world, point)
+    with pytest.raises(Stopped):
+        light_world.sync(line("a.py", 3), line("b.py", 2))
+    go_on(light_world)
+    assert embedder.texts == 5
+    assert light_world.resume(run_ids(light_world)[0]).status is RunStatus.COMPLETED
+    assert embedder.texts == 5
+    assert list((light_world.engine.run_folder(run_ids(light_world)[0])).glob("batch-*")) == []
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "there before"])
+@pytest.mark.parametrize("point", ["intended", "inserted", "removed"])
+def test_what_was_being_written_is_never_unchanged(light_world: World, point: str, is_new: bool) -> None:
+    """Another changeset comes first, with the very bytes: the row knows their hash, and nobody knows what arrived."""
+    if not is_new:
+        light_world.sync({**line("a.py"), "content": text_of("older", 4)})
+    stop_at(light_world, point)
+    with pytest.raises(Stopped):
+        light_world.sync(line("a.py", 3))
+    go_on(light_world)
+    run = light_world.sync(line("b.py"), line("a.py", 3))
+    assert light_world.outcomes(run) == {1: "indexed", 2: "indexed"}
+    assert light_world.held() == {"repo/a.py": sha256(text_of("a", 3)), "repo/b.py": sha256(text_of("b"))}
+    late = light_world.resume(run_ids(light_world)[-2])
+    assert light_world.outcomes(late) == {1: "superseded"}
