@@ -8,7 +8,7 @@ COLLECTION ?= ElysiaDagster
 SECONDS ?= 300
 FUZZ ?= lines paths text chunks
 
-.PHONY: help dagster-home sync dev weaviate weaviate-server test lint fuzz soak beside mutants bench lock clean
+.PHONY: help dagster-home sync dev weaviate weaviate-server test endure lint fuzz soak beside mutants bench lock clean
 
 help:
 	@echo "make sync             environment, then the main job on this repository, into the embedded store"
@@ -16,6 +16,7 @@ help:
 	@echo "make weaviate         a Weaviate server on http://127.0.0.1:8080, built first where it is not there (needs Go)"
 	@echo "make weaviate-server  builds that server, and starts none"
 	@echo "make test             the whole suite; where Go is there it builds the Weaviate server first, once"
+	@echo "make endure           stopped past a lease and overtaken, power lost, resources used up: at every place (15 minutes)"
 	@echo "make lint             ruff and mypy"
 	@echo "make fuzz             looks for input that does harm, guided by coverage (SECONDS=300 for each target; FUZZ=text for one)"
 	@echo "make mutants          breaks the most delicate lines, one at a time, in a copy: a test must fail (MUTANTS=NAME for one)"
@@ -69,6 +70,11 @@ weaviate-server: .venv/installed
 test: .venv/installed
 	@$(BIN)/python -m tests.weaviate_server get || test "$$CI" != true
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+# The suite plays some of these places.
+endure: .venv/installed
+	LONG=1 $(BIN)/python -m pytest -n 2 tests/crash/test_two_hosts.py tests/crash/test_power_lost.py \
+	  tests/crash/test_used_up.py tests/integration/test_lancedb_power_loss.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

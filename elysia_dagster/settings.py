@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from elysia_dagster.errors import CheckpointError, UsageError
+from elysia_dagster.exhaustion import exhausted
 
 DATABASE_NAME = "sync_checkpoints.db"
 SYSTEM_STATE_FOLDER = Path("/var/lib/elysiactl")
@@ -222,6 +223,8 @@ def _writable(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
+        if known := exhausted(error):
+            raise known from error
         raise CheckpointError(
             f"The state folder {folder} cannot be made: {error.strerror}.",
             next_step="Set ELYSIACTL_CHECKPOINT_DB_DIR to a folder that can be written.",

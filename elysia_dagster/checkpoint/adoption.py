@@ -63,7 +63,7 @@ def register_adopted(
         "chunker": chunker,
         "adopted_sequence": lease.sequence,
     }
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         _check_alone(connection, lease, run)
         insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         connection.execute(
@@ -92,7 +92,7 @@ def note_documents(database: Database, lease: Lease, collection_id: int, found: 
 
     A document may be noted again, in any order of its objects. Raises ``LeaseLost``.
     """
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         check_token(connection, lease)
         _NOTE.execute(
             connection,
@@ -146,7 +146,7 @@ def close_adoption(database: Database, lease: Lease, collection_id: int) -> int:
         IS_UNSETTLED,
         documents.c.state == DocumentState.SUSPECT.value,
     )
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         check_token(connection, lease)
         connection.execute(
             update(documents).where(*is_suspect, documents.c.chunks == 0).values(state=DocumentState.ABSENT.value)

@@ -96,9 +96,12 @@ def live_holder(run: RunRecord, host: Host, *, taker: Owner | None = None, label
     return str(owner)
 
 
-def renew_lease(database: Database, lease: Lease) -> None:
-    """Moves the lease's expiry. Raises ``LeaseLost`` where another process has taken it."""
-    with database.write() as connection:
+def renew_lease(database: Database, lease: Lease, *, durable: bool = False) -> None:
+    """Moves the lease's expiry; ``durable`` brings all that was committed before to the disk.
+
+    Raises ``LeaseLost`` where another process has taken it.
+    """
+    with database.write(durable=durable) as connection:
         moved = connection.execute(
             update(sync_runs)
             .where(sync_runs.c.run_id == lease.run_id, sync_runs.c.lease_token == lease.token)
@@ -115,6 +118,16 @@ def check_token(connection: Connection, lease: Lease) -> None:
     ).scalar_one_or_none()
     if token != lease.token:
         raise lease_lost(lease)
+
+
+def is_lost(database: Database, lease: Lease) -> bool:
+    """Whether another process has taken the lease meanwhile."""
+    with database.read() as connection:
+        try:
+            check_token(connection, lease)
+        except LeaseLost:
+            return True
+    return False
 
 
 def lease_lost(lease: Lease) -> LeaseLost:

@@ -49,7 +49,7 @@ def register_collection(
     database: Database, *, store: str, name: str, incarnation: str, model: str, dimensions: int, chunker: str
 ) -> CollectionRecord:
     """Makes the ledger know a collection before it is created in the store; one known already is returned as it is."""
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         known = connection.execute(
             select(collections.c.collection_id).where(collections.c.store == store, collections.c.name == name)
         ).first()
@@ -77,7 +77,7 @@ def register_anew(
 
     Where another process has done so meanwhile, what that one has written stays.
     """
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         connection.execute(
             update(collections)
             .where(

@@ -1,8 +1,9 @@
 """Opening the checkpoint database: connection settings, upgrades, and the two kinds of transaction.
 
-SQLite by default (WAL, ``synchronous=NORMAL``: a power loss may take the last transactions, never the database's shape;
-every write in ``BEGIN IMMEDIATE``, so that a transaction never has to be upgraded half way), PostgreSQL by URL. There
-too one writer at a time: a transition looks before it writes, and what it saw must still be so.
+SQLite by default (WAL, ``synchronous=NORMAL``: a power loss may take the last transactions, never the database's shape,
+and none that the content of a store rests on, since these are synced; every write in ``BEGIN IMMEDIATE``, so that a
+transaction never has to be upgraded half way), PostgreSQL by URL. There too one writer at a time: a transition looks
+before it writes, and what it saw must still be so.
 """
 
 import os
@@ -18,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from elysia_dagster.checkpoint.schema import metadata
 from elysia_dagster.errors import CheckpointError, ResourceExhausted, TransientError, UsageError
+from elysia_dagster.exhaustion import exhausted, handles_are_left
 
 HEAD_REVISION = "0002"
 """The migration that this program's schema stands at; a test compares it with the migrations folder."""
@@ -36,18 +38,24 @@ class Database:
         self._timeout_s = timeout_s
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = False) -> Iterator[Connection]:
         """One write transaction; rolled back whole when the block raises.
+
+        ``durable``: it is on the disk when the block has ended, and all that was committed before; for what is said
+        before a store is written, which outlives the power of this machine. Else a power loss may take it.
 
         Raises ``ResourceExhausted`` (disk full) and ``TransientError`` (another writer held it past the time-out).
         """
-        with self._translated(), self.engine.connect().execution_options(write=True) as connection, connection.begin():
+        with self._translated(), self._writing(durable) as connection, connection.begin():
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(
                     f"SELECT set_config('lock_timeout', '{int(self._timeout_s * 1000)}', true), "
                     f"pg_advisory_xact_lock({_WRITER_LOCK})"
                 )
             yield connection
+
+    def _writing(self, durable: bool) -> Connection:
+        return self.engine.connect().execution_options(write=True, durable=durable)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -95,6 +103,11 @@ def translate(error: DBAPIError, name: str) -> Exception:
         return TransientError(
             f"The checkpoint database {name} was held by another writer for too long.",
             next_step="Give the same command again, or raise ELYSIACTL_SQLITE_TIMEOUT.",
+        )
+    if "unable to open database file" in said and not handles_are_left():
+        return ResourceExhausted(
+            f"The checkpoint database {name} cannot be opened: no file handle is left.",
+            next_step="Raise the limit (ulimit -n), then give the same command again.",
         )
     if "unable to open database file" in said or "readonly database" in said:
         return CheckpointError(
@@ -155,6 +168,8 @@ def _make_private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
+        if known := exhausted(error):
+            raise known from error
         raise CheckpointError(
             f"The checkpoint database {path} cannot be opened: {error.strerror}.",
             next_step="Check the folder's owner and mode, or set ELYSIACTL_CHECKPOINT_DB_DIR.",
@@ -179,6 +194,10 @@ def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:
     def begin(connection: Connection) -> None:
         options = connection.get_execution_options()
         if not options.get("no_begin"):
+            level = "FULL" if options.get("durable") else "NORMAL"
+            if connection.info.setdefault("synchronous", "NORMAL") != level:
+                connection.exec_driver_sql(f"PRAGMA synchronous={level}")  # of the connection, which others use again
+                connection.info["synchronous"] = level
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
 

@@ -23,11 +23,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from elysia_dagster.checkpoint.bulk import BulkStatement, Of
-from elysia_dagster.checkpoint.claims import Lease, check_token, lease_lost
+from elysia_dagster.checkpoint.claims import Lease, check_token
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.lines import answer_older_failures, settle_lines
 from elysia_dagster.checkpoint.records import CompletedLine, DocumentRow, FailedLine, Intent, Settlement, Verdict
 from elysia_dagster.checkpoint.schema import documents
+from elysia_dagster.errors import TransientError
 from elysia_dagster.models import DocumentState
 
 Key = tuple[str, str]
@@ -123,7 +124,7 @@ def intend_batch(database: Database, lease: Lease, intents: Sequence[Intent]) ->
     assert lease.collection_id is not None
     verdicts: dict[Key, Verdict | None] = {}
     rows: list[tuple[Any, ...]] = []
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         check_token(connection, lease)
         known = _fetch(connection, lease.collection_id, [(each.repository, each.path) for each in intents])
         for each in intents:
@@ -192,7 +193,8 @@ def settle_batch(
 
     ``suspects`` are documents of which the store holds an unknown mixture (an object was rejected). With
     ``answers_older_failures`` failed lines of older runs that ask one thing of these documents become completed as
-    superseded. Raises ``LeaseLost``, and ``StaleBatch`` where an unchanged document is no longer what it was.
+    superseded. Raises ``LeaseLost``, ``StaleBatch`` where an unchanged document is no longer what it was, and
+    ``TransientError`` where a process that had been overtaken woke up and put written ones in doubt.
     """
     with database.write() as connection:
         written = [each for each in settlements if each.is_written]
@@ -201,7 +203,7 @@ def settle_batch(
         if written:
             moved = _SETTLE_WRITTEN.execute(connection, [_values(lease, each) for each in written])
             if moved != len(written):
-                raise lease_lost(lease)
+                raise _put_in_doubt(lease)
         if unsent:
             moved = _SETTLE_UNCHANGED.execute(connection, [_values(lease, each) for each in unsent])
             if moved != len(unsent):
@@ -210,6 +212,14 @@ def settle_batch(
             _suspect(connection, lease, suspects)
         if answers_older_failures and settlements:
             answer_older_failures(connection, lease, [(each.repository, each.path) for each in settlements])
+
+
+def _put_in_doubt(lease: Lease) -> TransientError:
+    return TransientError(
+        f"Another process, overtaken earlier, has sent late what run {lease.run_id} was writing.",
+        next_step=f"Go on with: elysiactl index resume --run-id {lease.run_id}",
+        run_id=lease.run_id,
+    )
 
 
 _SETTLE_NAMES = (

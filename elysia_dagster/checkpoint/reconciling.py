@@ -201,17 +201,25 @@ def start_repair(database: Database, known: CollectionRecord, *, source: str, op
     return run
 
 
-def intend_repairs(database: Database, lease: Lease, repairs: Mapping[Key, tuple[DocumentRow, int]]) -> None:
+def intend_repairs(
+    database: Database,
+    lease: Lease,
+    repairs: Mapping[Key, tuple[DocumentRow, int]],
+    *,
+    stays_comparable: bool = False,
+) -> None:
     """Documents that are about to be mended, each as its row was found and with the most chunks that may then exist.
 
-    They are suspect, and nothing can be compared with them, until they are settled: killed meanwhile, a document is
-    written anew by its next change or the next repair. Raises ``LeaseLost``, also where a row is no longer as found.
+    They are suspect, and nothing can be compared with them (unless ``stays_comparable``), until they are settled:
+    killed meanwhile, a document is written anew by its next change or the next repair. Raises ``LeaseLost``, also where
+    a row is no longer as found.
     """
-    with database.write() as connection:
+    suspect = _SUSPECT if stays_comparable else _INCOMPARABLE
+    with database.write(durable=True) as connection:
         check_token(connection, lease)
         for (repository, path), (row, most) in repairs.items():
             moved = connection.execute(
-                _SUSPECT,
+                suspect,
                 {
                     "b_collection": lease.collection_id,
                     "b_repository": repository,
@@ -239,12 +247,12 @@ _SUSPECT = (
     .where(*_OF_ROW, documents.c.state == bindparam("b_state"))
     .values(
         state=DocumentState.SUSPECT.value,
-        write_hash=null(),
         max_chunks=case(
             (documents.c.max_chunks < bindparam("b_most"), bindparam("b_most")), else_=documents.c.max_chunks
         ),
     )
 )
+_INCOMPARABLE = _SUSPECT.values(write_hash=null())
 
 _SETTLE = (
     update(documents)

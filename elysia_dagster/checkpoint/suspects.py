@@ -17,7 +17,7 @@ def mark_documents_suspect(database: Database, lease: Lease, most_chunks: dict[K
 
     ``most_chunks`` gives by document the number of chunks that may now exist.
     """
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         for (repository, path), most in most_chunks.items():
             connection.execute(
                 update(documents)

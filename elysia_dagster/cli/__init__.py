@@ -30,7 +30,8 @@ from elysia_dagster.cli.status import status
 from elysia_dagster.cli.sync import resume, retry, sync
 from elysia_dagster.cli.terminal import Terminal, causes
 from elysia_dagster.cli.unlock import unlock
-from elysia_dagster.errors import ElysiaError, TransientError
+from elysia_dagster.errors import ElysiaError
+from elysia_dagster.exhaustion import exhausted
 
 EXIT_BUG = 70
 EXIT_INTERRUPTED = 130
@@ -92,13 +93,13 @@ def run(arguments: Sequence[str]) -> int:
             for cause in causes(error):
                 terminal.error(f"because of {cause}")
         return error.exit_code
-    except MemoryError:
-        terminal.error("Memory is used up. Go on with more of it, or a smaller --batch-size: elysiactl index resume")
-        return TransientError.exit_code
     except (click.Abort, KeyboardInterrupt):
         terminal.error("Interrupted.")
         return EXIT_INTERRUPTED
     except Exception as error:
+        if known := exhausted(error):
+            terminal.error(str(known))
+            return known.exit_code
         if terminal.verbose:
             import traceback
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dagster import DagsterExecutionInterruptedError, Failure
 
 from elysia_dagster.errors import ElysiaError, Interrupted, TransientError
+from elysia_dagster.exhaustion import exhausted
 from elysia_dagster.sync.engine import NOT_RETRIED
 
 INTERRUPTS = (DagsterExecutionInterruptedError, KeyboardInterrupt)
@@ -30,6 +31,10 @@ def failing_in_words() -> Iterator[None]:
                 next_step="Launch the job again, or see what can be resumed: elysiactl index status",
             )
         ) from error
+    except Exception as error:
+        if known := exhausted(error):
+            raise _failure(known) from error
+        raise
 
 
 def _failure(error: ElysiaError) -> Failure:

@@ -8,6 +8,8 @@ import os
 import time
 from pathlib import Path
 
+from elysia_dagster.stores.lancedb_recovery import note_synced
+
 _ORDER = ("data", "_deletions", "_indices", "_transactions", "_versions")
 """Folders of a table; a version is synced last, since it names files of all the others."""
 
@@ -40,6 +42,8 @@ class FileSyncer:
             oldest = time.time() - _KERNEL_HAS_WRITTEN_S
             for entry in fresh:
                 count += _sync_tree(folder / entry, oldest)
+            if name == "_versions":
+                present = note_synced(folder, present)
             _sync_path(folder)
         if first_time:
             _sync_path(self._folder)

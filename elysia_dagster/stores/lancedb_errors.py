@@ -24,13 +24,18 @@ _IN_THE_WAY = re.compile(
 )
 _NO_TABLE = re.compile(r"Table '.*' was not found", re.DOTALL)
 _USED_UP = re.compile(
-    r"No space left on device|Disk quota exceeded|Too many open files|Cannot allocate memory"
-    r"|os error (28|122|24|23|12)\b",
+    r"No space left on device|Disk quota exceeded|File too large|Too many open files|Cannot allocate memory"
+    r"|os error (28|122|27|24|23|12)\b",
     re.IGNORECASE,
 )
 _NOT_WRITABLE = re.compile(
     r"Permission denied|Operation not permitted|Read-only file system|Input/output error|Stale file handle"
     r"|Not a directory|File exists|os error (1|5|13|17|20|30|116)\b",
+    re.IGNORECASE,
+)
+_DAMAGED = re.compile(
+    # a manifest or a data file that is empty, cut off, or full of zeros
+    r"Invalid range 0\.\.0|file size is too small|failed to fill whole buffer|invalid magic",
     re.IGNORECASE,
 )
 _TYPES = (RuntimeError, OSError, ValueError)
@@ -54,6 +59,8 @@ def translated(error: BaseException, *, collection: str, url: str) -> ElysiaErro
     ids = {"collection": collection, "store": url}
     if _NO_TABLE.search(text):
         return missing_collection(collection, url)
+    if _DAMAGED.search(text):
+        return damaged(collection, url, _first_line(text))
     if _USED_UP.search(text):
         return ResourceExhausted(
             f"The store {url} ran out of disk, memory or file handles: {_first_line(text)}.",
@@ -80,6 +87,17 @@ def missing_collection(collection: str, url: str) -> CollectionMismatch:
     return CollectionMismatch(
         f"Collection {collection!r} does not exist in {url}.",
         next_step="Check the names of store and collection; a sync creates a collection that was never there.",
+        collection=collection,
+        store=url,
+    )
+
+
+def damaged(collection: str, url: str, reason: str) -> StoreUnavailable:
+    """The error for a table that was whole on the disk, and cannot be read."""
+    return StoreUnavailable(
+        f"The table of collection {collection!r} in {url} is damaged: {reason}.",
+        next_step=f"Put a copy of {url.removeprefix('lancedb:')}/{collection}.lance back; or remove that folder, sync "
+        f"every repository again, and first: elysiactl index forget --collection {collection} --yes",
         collection=collection,
         store=url,
     )

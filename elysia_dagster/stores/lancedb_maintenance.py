@@ -26,6 +26,7 @@ from lancedb.index import FTS, BTree
 from lancedb.table import Table
 
 from elysia_dagster.stores.file_lock import HeldLock
+from elysia_dagster.stores.lancedb_durability import FileSyncer
 
 ID_INDEX = "id_idx"
 TEXT_INDEX = "content_idx"
@@ -35,6 +36,9 @@ INDEX_FROM_ROWS = 5_000
 
 VERSIONS_KEPT = timedelta(minutes=15)
 """Old versions stay this long, longer than any read or write takes, so that none loses its files under its feet."""
+
+KEEP_ALL = timedelta(days=36_500)
+"""Of ``optimize``: drops no version."""
 
 CHILD_FROM_BYTES = 32_000_000
 """Tables with more data are compacted in a child process, for its memory is given back when it ends."""
@@ -104,7 +108,7 @@ def run_step(folder: Path, collection: str, table: Table, step: Step, lock: Held
     Raises ``RuntimeError`` with the child's last line where the child fails or works longer than ``limit_s`` seconds.
     """
     if step is Step.INDEX_IDS or shape_of(table).data_bytes < CHILD_FROM_BYTES:
-        perform(table, step)
+        perform(table, step, folder / f"{collection}.lance")
         return
     # A fresh interpreter, not a fork: LanceDB's threads do not survive one.
     command = [sys.executable, "-m", __name__, str(folder), collection, step.value]
@@ -124,15 +128,21 @@ def run_step(folder: Path, collection: str, table: Table, step: Step, lock: Held
         raise RuntimeError(f"{step.value} of {collection!r} took longer than {limit_s:g} s") from slow
 
 
-def perform(table: Table, step: Step) -> None:
-    """Does one step in this process. The caller holds the table's lock. Raises what LanceDB raises."""
+def perform(table: Table, step: Step, place: Path) -> None:
+    """Does one step in this process; ``place`` is the table's folder. The caller holds the table's lock.
+
+    Raises what LanceDB raises, and ``OSError``.
+    """
     match step:
         case Step.INDEX_IDS:
             table.create_index("id", config=BTree(), replace=True)
         case Step.OPTIMIZE:
+            table.optimize(cleanup_older_than=KEEP_ALL)
+            # before the old versions go: a power loss that tears the new one would leave none
+            FileSyncer(place).sync()
             table.optimize(cleanup_older_than=VERSIONS_KEPT)
             if table.count_rows() >= INDEX_FROM_ROWS and not has_index(table, ID_INDEX):
-                perform(table, Step.INDEX_IDS)
+                perform(table, Step.INDEX_IDS, place)
         case Step.INDEX_TEXT:
             # Stop words stay in: `if` and `not` are what people look for in source, and BM25 weighs them down anyway.
             config = FTS(with_position=False, remove_stop_words=False)
@@ -144,7 +154,7 @@ def main(arguments: list[str]) -> None:
     folder, collection, *steps = arguments
     table = lancedb.connect(folder).open_table(collection)
     for step in steps:
-        perform(table, Step(step))
+        perform(table, Step(step), Path(folder) / f"{collection}.lance")
 
 
 if __name__ == "__main__":

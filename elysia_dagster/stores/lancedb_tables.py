@@ -19,6 +19,7 @@ from elysia_dagster.stores import lancedb_maintenance as maintenance
 from elysia_dagster.stores.file_lock import HeldLock, exclusive_lock
 from elysia_dagster.stores.lancedb_durability import FileSyncer, sync_folder
 from elysia_dagster.stores.lancedb_errors import missing_collection, retrying, translating
+from elysia_dagster.stores.lancedb_recovery import mend_torn
 
 LOCK_WAIT_S = 150.0
 """Seconds to wait for another writer; longer than the compaction that a writer may do (``COMPACTION_LIMIT_S``)."""
@@ -154,6 +155,7 @@ class TableFolder:
                 self._tables.pop(collection, None)
                 raise missing_collection(collection, self.url)
             if collection not in self._tables:
+                mend_torn(self.folder, collection)
                 self._tables[collection] = self._connect().open_table(collection)
             return self._tables[collection]
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from elysia_dagster.exhaustion import exhausted
 from elysia_dagster.models import Chunk, Outcome
 from elysia_dagster.sync import columns
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange
@@ -21,6 +22,12 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 def batch_path(folder: Path, number: int) -> Path:
     """Where a batch's embeddings lie."""
     return folder / f"batch-{number}.arrow"
+
+
+def remove_batches(folder: Path) -> None:
+    """Removes the batch files of a run that is closed."""
+    for each in folder.glob("batch-*.arrow"):
+        each.unlink(missing_ok=True)
 
 
 def save_batch(path: Path, batch: EmbeddedBatch, *, model_id: str, chunker: str) -> None:
@@ -71,7 +78,8 @@ def _header(batch: EmbeddedBatch, model_id: str, chunker: str) -> bytes:
 def load_batch(path: Path, planned: list[PlannedChange], *, model_id: str, chunker: str) -> EmbeddedBatch | None:
     """The batch that was saved for just these changes, or None where there is none, or a torn or another one.
 
-    A digest follows the Arrow file and is looked at first: of damaged bytes Arrow may make anything, or die.
+    A digest follows the Arrow file and is looked at first: of damaged bytes Arrow may make anything, or die. Raises
+    ``ResourceExhausted`` where it cannot be read for want of memory or file handles.
     """
     try:
         content = path.read_bytes()
@@ -83,7 +91,9 @@ def load_batch(path: Path, planned: list[PlannedChange], *, model_id: str, chunk
             if (header["model"], header["chunker"]) != (model_id, chunker):
                 return None
             batch = _made_of(header, reader.get_batch(0))
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):  # none, or an earlier version's
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:  # none, or an earlier version's
+        if known := exhausted(error):  # it may be whole: what is in it is not to be paid for again
+            raise known from error
         return None
     return batch if [change.planned for change in batch.changes] == planned else None
 

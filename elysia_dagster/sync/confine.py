@@ -19,6 +19,7 @@ MAX_PATH_BYTES = 2_048
 MAX_REPOSITORY_BYTES = 255
 _REMEMBERED_PARENTS = 2_048
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+_FREE_SOME = "Raise the limit (ulimit -n), or free memory; then give the same command again: it goes on."
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 
 
@@ -247,7 +248,7 @@ class ConfinedFolder:
         """Why ``relative`` was not opened, told by looking at each component and opening none."""
         where = self.path / relative
         if error is not None and error.errno in _EXHAUSTED:
-            return ResourceExhausted(f"{where} could not be opened: {error.strerror}.")
+            return ResourceExhausted(f"{where} could not be opened: {error.strerror}.", next_step=_FREE_SOME)
         link = self._first_link(relative)
         if link is not None and link != relative:
             return LineError(
@@ -278,7 +279,7 @@ class ConfinedFolder:
 
 def _folder_error(path: Path, error: OSError) -> Exception:
     if error.errno in _EXHAUSTED:
-        return ResourceExhausted(f"{path} could not be opened: {error.strerror}.")
+        return ResourceExhausted(f"{path} could not be opened: {error.strerror}.", next_step=_FREE_SOME)
     if error.errno in (errno.ELOOP, errno.ENOTDIR) and path.is_symlink():
         return LineError(
             f"{path} is a symbolic link, which is never followed.",

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from elysia_dagster.checkpoint import claims, lookup, runs
+from elysia_dagster.checkpoint import claims, lookup
 from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.database import Database, open_database
 from elysia_dagster.checkpoint.heartbeat import Heartbeat
@@ -32,6 +32,7 @@ from elysia_dagster.stores.stopping import Stoppable
 from elysia_dagster.sync.budget import FailureBudget, FailureLimit
 from elysia_dagster.sync.collection import dropped, open_collection
 from elysia_dagster.sync.files import remove_parts
+from elysia_dagster.sync.overtaken import note_end
 
 NOT_RETRIED = (RepositoriesHeld, LeaseLost, Interrupted)
 """Transient, but somebody else's work or somebody's wish: no second try follows that would take up a parked lease."""
@@ -195,9 +196,8 @@ class Engine:
             park = park and isinstance(error, TransientError) and not isinstance(error, NOT_RETRIED)
             if isinstance(error, Interrupted) and not error.ids:  # a wait for the store that was ended
                 error.next_step, error.ids = interrupted(run_id).next_step, {"run_id": run_id}
-            if isinstance(error, ElysiaError):
-                with suppress(ElysiaError):
-                    runs.record_interruption(self.database, lease, str(error))
+            if isinstance(error, Exception):
+                note_end(self.database, lease, self.run_folder(run_id), error)
             raise
         finally:
             with suppress(ElysiaError):

@@ -1,6 +1,5 @@
 """Files that a later step relies on: written aside, synced, renamed, so that a name never stands for half a file."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,8 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from elysia_dagster.errors import ResourceExhausted
-
-_USED_UP = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+from elysia_dagster.exhaustion import USED_UP
 
 
 @contextmanager
@@ -18,7 +16,7 @@ def resources_named(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _USED_UP:
+        if error.errno in USED_UP:
             raise ResourceExhausted(
                 f"Cannot write {what}: {error.strerror}.",
                 next_step="Free what is used up, then give the same command again: it goes on where it stopped.",

@@ -6,9 +6,9 @@ from typing import Any
 
 from elysia_dagster.checkpoint import collections, ledger, lookup, queries, runs, suspects
 from elysia_dagster.checkpoint.database import Database
-from elysia_dagster.checkpoint.records import DocumentRow, RunRecord
-from elysia_dagster.models import RunStatus, object_id
-from elysia_dagster.sync.batch import document_write_hash
+from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.models import RunStatus
+from elysia_dagster.sync.doubts import verify_suspects
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.plans import RunPlan
 
@@ -60,10 +60,9 @@ def finalize_run(work: Work) -> SyncReport:
     if work.collection is not None and not work.run.dry_run:
         work.engine.faults("before-finalize")
         work.check_incarnation()  # a batch of unchanged documents asks the store nothing
-        _verify_suspects(work)
-        work.engine.faults("suspects-verified")
         with RunPlan(work.folder) as plan:
             repositories = plan.repositories
+        verify_suspects(work, repositories)
         checks += _compare(work, repositories)
         objects = work.store.count(work.collection.name)
         failed = collections.repositories_with_failures(database, work.run.run_id)
@@ -126,23 +125,3 @@ def _compare(work: Work, repositories: list[str]) -> list[Check]:
     if not checks:
         checks.append(Check(name="ledger equals store", passed=True, detail=f"{len(repositories)} repositories"))
     return checks
-
-
-def _verify_suspects(work: Work) -> None:
-    """Suspects that the store holds just as the ledger says are cleared; the others stay, and show in status."""
-    assert work.collection is not None
-    cleared: list[DocumentRow] = []
-    collection_id = work.collection.collection_id
-    for row in suspects.unsettled_documents(work.engine.database, collection_id, comparable=True):
-        ids = [
-            object_id(work.collection.name, row.repository, row.path, index)
-            for index in range(max(row.chunks, row.max_chunks))
-        ]
-        held = work.store.fetch_hashes(work.collection.name, ids)
-        hashes = [held.get(each) for each in ids]
-        wanted = [each for each in hashes[: row.chunks] if each is not None]
-        is_whole = len(wanted) == row.chunks and not any(hashes[row.chunks :])
-        if is_whole and (not wanted or document_write_hash(wanted) == row.write_hash):
-            cleared.append(row)
-    if cleared:
-        suspects.clear_suspicion(work.engine.database, work.lease, cleared)

@@ -69,15 +69,20 @@ class _Rewrite:
 
 
 class Mender:
-    """Mends findings under the claims of ``work``."""
+    """Mends findings under the claims of ``work``.
 
-    def __init__(self, work: Work, origins: Origins) -> None:
+    ``stays_comparable``: killed in the middle, a document is compared again by its write hash. For findings that this
+    hash tells, not for what only a scan does (a missing vector, an object twice).
+    """
+
+    def __init__(self, work: Work, origins: Origins, *, stays_comparable: bool = False) -> None:
         assert work.collection is not None
         self._work = work
         self._known = work.collection
         self._database = work.engine.database
         self._faults = work.engine.faults
         self._origins = origins
+        self._stays_comparable = stays_comparable
 
     def mend(self, findings: Sequence[Finding]) -> Mended:
         """Those that still differ. Raises ``StoreUnavailable``, ``EmbedderUnavailable``, ``LeaseLost``,
@@ -169,7 +174,7 @@ class Mender:
         if not rewrites:
             return
         intended = {each.key: (each.row, each.most) for each in rewrites}
-        reconciling.intend_repairs(self._database, self._work.lease, intended)
+        reconciling.intend_repairs(self._database, self._work.lease, intended, stays_comparable=self._stays_comparable)
         self._faults("reconcile-intended")
         try:
             self._delete([id_ for each in rewrites for id_ in self._ids(each.held, range(each.most))])

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from elysia_dagster.errors import InputError
+from elysia_dagster.exhaustion import exhausted
 from elysia_dagster.sync.columns import array_of, numbers, texts
 from elysia_dagster.sync.winners import ChangeIndex, ChangeKind
 
@@ -78,6 +79,8 @@ class PlanFile:
             self.folders: dict[str, str] = fields["folders"]
             self.commits: dict[str, str | None] = fields["commits"]
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            if known := exhausted(error):
+                raise known from error
             raise InputError(
                 f"The plan {path} cannot be read: {error}.",
                 next_step="Remove it and resume the run: it is made again.",

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from elysia_dagster.checkpoint import lines
+from elysia_dagster.checkpoint.claims import renew_lease
 from elysia_dagster.checkpoint.records import CompletedLine, FailedLine
 from elysia_dagster.errors import LineError
 from elysia_dagster.models import ErrorKind, Outcome
@@ -163,6 +164,7 @@ def settle_unsent(work: Work, path: Path, *, leave: frozenset[int] = frozenset()
                 )
             work.budget.count(settled=len(slice_), failed=len(failed))
             work.engine.faults("unsent-settled")
+    renew_lease(database, work.lease, durable=True)  # without this file nobody could settle those lines again
     path.unlink()
     work.engine.faults("unsent-removed")
 

@@ -5,11 +5,11 @@ intend (transaction) - insert - read back - remove what is left over - settle (t
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from elysia_dagster.checkpoint import ledger, lines, suspects
+from elysia_dagster.checkpoint import claims, ledger, lines, suspects
 from elysia_dagster.checkpoint.records import Intent, Settlement, Verdict
 from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost, StoreUnavailable
 from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject
@@ -158,16 +158,23 @@ class BatchUpserter:
 
     @contextmanager
     def _ownership_told(self, sending: _Sending) -> Iterator[None]:
-        """Marks what was sent where the lease is lost, and says so where the collection is another."""
+        """Marks what was sent where the lease is lost, and says so where the collection is another.
+
+        Whatever the error: a process that was stopped for long finds its connections closed, too, and may have sent.
+        """
         try:
             yield
-        except LeaseLost:
-            if sending.most:
+        except Exception as error:
+            if sending.most and (isinstance(error, LeaseLost) or self._is_overtaken()):
                 suspects.mark_documents_suspect(self._database, self._work.lease, sending.most)
+            if isinstance(error, CollectionMismatch):
+                self._work.check_incarnation()  # what a dropped collection needs is known there, not in the store
             raise
-        except CollectionMismatch:
-            self._work.check_incarnation()  # what a collection needs that was dropped is known there, not in the store
-            raise
+
+    def _is_overtaken(self) -> bool:
+        with suppress(ElysiaError):
+            return claims.is_lost(self._database, self._work.lease)
+        return False
 
     def _intend(self, batch: EmbeddedBatch, sending: _Sending) -> None:
         changes = [

@@ -4,15 +4,22 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from crash.power import build_recorder
 from crash.scenario import BASE
 from crash.stage import Stage
 from crash.worker import Zygote
 
 
 @pytest.fixture(scope="session")
-def zygote() -> Iterator[Zygote]:
+def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """The library that notes what is synced, or None where there is no compiler."""
+    return build_recorder(tmp_path_factory.mktemp("recorder"))
+
+
+@pytest.fixture(scope="session")
+def zygote(recorder: Path | None) -> Iterator[Zygote]:
     """Started once: the imports are what takes time."""
-    with Zygote() as running:
+    with Zygote(preloaded=recorder) as running:
         yield running
 
 

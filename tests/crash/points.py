@@ -60,6 +60,9 @@ RECONCILE = (
 RECONCILE_REST = ("reconcile-marked", "reconcile-hole-made", "reconcile-listed")
 """Passed where content is not to be had: what is left is written as a changeset."""
 
+MENDING = ("suspects-mended",)
+"""Passed where a run ends that finds documents in doubt which another process has overwritten late."""
+
 UNLOCK = ("unlocked",)
 """Passed where an operator takes a run from a process that cannot be told to be dead."""
 

@@ -40,6 +40,10 @@ class Stage:
         fault: str = "",
         settings: dict[str, Any] | None = None,
         forgetful: bool = False,
+        host: str = "",
+        boot: str = "",
+        environment: dict[str, str] | None = None,
+        limits: dict[str, int] | None = None,
         **arguments: Any,
     ) -> Child:
         """Starts a child, see ``worker``."""
@@ -48,7 +52,17 @@ class Stage:
         if self.weaviate:
             settings = {"store": self.weaviate, **(settings or {})}
         return self.zygote.start(
-            task, self.state, output, fault=fault, settings=settings, forgetful=forgetful, **arguments
+            task,
+            self.state,
+            output,
+            fault=fault,
+            settings=settings,
+            forgetful=forgetful,
+            host=host,
+            boot=boot,
+            environment=environment,
+            limits=limits,
+            **arguments,
         )
 
     def start_sync(self, changeset: Path, *, fault: str = "", **options: Any) -> Child:

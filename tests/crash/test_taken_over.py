@@ -9,7 +9,7 @@ from crash.within import apply, assert_applied, expire_leases, resume, run_ids
 from sync_world import World
 
 from elysia_dagster.checkpoint.owner import Host
-from elysia_dagster.errors import LeaseLost, RepositoriesHeld
+from elysia_dagster.errors import LeaseLost, RepositoriesHeld, StoreUnavailable
 from elysia_dagster.sync.engine import Engine
 
 DOCUMENT, OTHER, ELSEWHERE = ("repo", "doc.py"), ("repo", "other.py"), ("elsewhere", "doc.py")
@@ -77,8 +77,32 @@ def test_the_run_itself_is_taken_over(world: World, paused: Engine, overtaking: 
     ],
 )
 def test_a_newer_run_overtakes(world: World, paused: Engine, overtaking: Engine, newer: tuple[Line, ...]) -> None:
-    """The late objects stand over newer ones. Nobody calls that settled, and what names the document next mends it,
-    even where it brings the very bytes that the ledger knew."""
+    """The late objects stand over newer ones. Nobody calls that settled, and the next run of the repository mends it,
+    from what the newer run had read."""
+    overtaken_by(world, paused, overtaking, newer)
+    apply(world, [OLDER[1]])
+    assert all(check.passed for check in world.report.checks)
+    world.resume(run_ids(world)[1])
+    assert_applied(world, BASE, OLDER, newer, [inline(ELSEWHERE, text_of("third"))], [OLDER[1]])
+
+
+def test_what_cannot_be_mended_waits_for_its_next_change(world: World, paused: Engine, overtaking: Engine) -> None:
+    """Where the newer run's input is gone, the report says what is in doubt, and what names the document next mends
+    it, even where it brings the very bytes that the ledger knew."""
+    newer = (inline(DOCUMENT, NEW), inline(OTHER, text_of("other")))
+    overtaken_by(world, paused, overtaking, newer)
+    (world.state / "work" / run_ids(world)[2] / "changeset.jsonl").unlink()
+    apply(world, [OLDER[1]])
+    assert states(world)["doc.py"] == "suspect", "what is wrong was taken for right"
+    assert not all(check.passed for check in world.report.checks), "the report says nothing of it"
+    world.resume(run_ids(world)[1])
+    apply(world, newer)
+    assert_applied(world, BASE, OLDER, newer, [inline(ELSEWHERE, text_of("third"))], [OLDER[1]], newer)
+
+
+def overtaken_by(world: World, paused: Engine, overtaking: Engine, newer: tuple[Line, ...]) -> None:
+    """``OLDER`` is paused and overtaken by a newer run; its document is in doubt, also after a run of another
+    repository."""
     apply(world, BASE)
 
     def overtake() -> None:
@@ -88,11 +112,28 @@ def test_a_newer_run_overtakes(world: World, paused: Engine, overtaking: Engine,
     assert states(world)["doc.py"] == "suspect"
     world.sync(inline(ELSEWHERE, text_of("third")).raw)
     assert states(world)["doc.py"] == "suspect", "what is wrong was taken for right"
-    apply(world, [OLDER[1]])
-    assert not all(check.passed for check in world.report.checks), "the report says nothing of it"
-    world.resume(run_ids(world)[1])
-    apply(world, newer)
-    assert_applied(world, BASE, OLDER, newer, [inline(ELSEWHERE, text_of("third"))], [OLDER[1]], newer)
+
+
+def test_an_outage_is_met_by_one_that_was_overtaken(world: World, paused: Engine, overtaking: Engine) -> None:
+    """Its connection is closed when it wakes: whether its request got through nobody knows."""
+    apply(world, BASE)
+    run_id = world.begin(*(line.raw for line in OLDER), engine=paused).run_id
+    store, _ = interpose(paused)
+
+    def overtake(name: str) -> None:
+        if name == "upsert":
+            store.after = lambda _name: None
+            expire_leases(world)
+            resume(world, run_id, overtaking)
+            raise StoreUnavailable("The connection is closed.")
+
+    store.after = overtake
+    with pytest.raises(StoreUnavailable):
+        resume(world, run_id, paused)
+    assert set(states(world).values()) == {"suspect"}
+    third = (inline(ELSEWHERE, text_of("third")),)
+    apply(world, third)
+    assert_applied(world, BASE, OLDER, third)
 
 
 def test_what_nothing_came_of_is_cleared(world: World, paused: Engine, overtaking: Engine) -> None:

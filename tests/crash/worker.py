@@ -6,8 +6,10 @@ database, a store or an embedder, so that what is forked is nothing but modules.
 The child kills itself by SIGKILL, or stops and waits, when it passes a named point for the n-th time.
 """
 
+import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +37,20 @@ class Command:
     output: str
     """Folder of the files ``points`` (every point passed, one a line), ``error`` and ``result``."""
     fault: str = ""
-    """``<action>:<point>:<n>``; the action is ``kill`` or ``stop`` (until the file ``go`` is there). The point ``*`` is
-    any: the n-th that is passed."""
+    """``<action>:<point>:<n>``; the action is ``kill``, ``stop`` (until the file ``go`` is there) or ``freeze``: the
+    whole process, by SIGSTOP. The point ``*`` is any: the n-th that is passed."""
     settings: dict[str, Any]
     forgetful: bool
     """The store acknowledges the last object of its first request and does not keep it."""
+    environment: dict[str, str]
+    """Variables that the child sets for itself and what it starts."""
+    limits: dict[str, int]
+    """Resources, as the names of ``resource.RLIMIT_…`` end, and their limits."""
+    boot: str = ""
+    """The boot of this machine that the child says it runs in, where it is to be another."""
+    host: str = ""
+    """The machine that the child says it runs on, where it is to be another. Its store then answers soon, so that its
+    lease may be short, and has the points ``sending`` and ``removing``, between a renewed lease and a request."""
 
 
 class Child:
@@ -57,6 +69,10 @@ class Child:
         """The points it has passed, in order."""
         place = self.output / "points"
         return place.read_text().split() if place.exists() else []
+
+    def said(self) -> str:
+        """What the command said, of the task ``shell``."""
+        return (self.output / "said").read_text()
 
     def killed_at(self) -> str:
         """The point it killed itself at; another thread may have passed one more meanwhile."""
@@ -84,16 +100,35 @@ class Child:
         """Lets it go on."""
         (self.output / "go").touch()
 
+    def wait_until_frozen(self, point: str) -> None:
+        """Waits until it has stopped itself by SIGSTOP, at a point."""
+        deadline = time.monotonic() + LIMIT_S
+        while (state := process_state(self.pid)) != "T":
+            assert time.monotonic() < deadline, f"{point} was not reached: {self.points()} {self.error()}"
+            assert state not in "ZX", f"ended before {point}: {self.points()} {self.error()}"
+            time.sleep(0.005)
+        assert self.points().count(point), self.points()
+
+    def wake(self) -> None:
+        """Lets it go on that stopped itself by SIGSTOP."""
+        os.kill(self.pid, signal.SIGCONT)
+
 
 class Zygote:
-    """The parent, as the test sees it: a process of its own that runs ``script``; a context manager."""
+    """The parent, as the test sees it: a process of its own that runs ``script``; a context manager. ``preloaded`` is a
+    library that its children, too, have before the C library."""
 
-    def __init__(self, script: Path = Path(__file__)) -> None:
+    def __init__(self, script: Path = Path(__file__), *, preloaded: Path | None = None) -> None:
         self._script = script
+        self._preloaded = preloaded
 
     def __enter__(self) -> "Zygote":
         self._process = subprocess.Popen(
-            [sys.executable, str(self._script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, str(self._script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "LD_PRELOAD": str(self._preloaded)} if self._preloaded else None,
         )
         return self
 
@@ -122,6 +157,10 @@ class Zygote:
         fault: str = "",
         settings: dict[str, Any] | None = None,
         forgetful: bool = False,
+        host: str = "",
+        boot: str = "",
+        environment: dict[str, str] | None = None,
+        limits: dict[str, int] | None = None,
         **arguments: Any,
     ) -> Child:
         """Forks a child that begins at once. ``settings`` are fields of ``Settings``."""
@@ -134,8 +173,20 @@ class Zygote:
             fault=fault,
             settings=settings or {},
             forgetful=forgetful,
+            host=host,
+            boot=boot,
+            environment=environment or {},
+            limits=limits or {},
         )
         return Child(self, int(self.ask({"start": asdict(command)})["pid"]), output)
+
+
+def process_state(pid: int) -> str:
+    """The kernel's letter for the state of a process: ``T`` is stopped, ``Z`` dead (proc(5), stat); ``X`` is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return "X"
 
 
 def serve(run: Callable[[Command], None]) -> None:
@@ -147,6 +198,9 @@ def serve(run: Callable[[Command], None]) -> None:
             if not pid:
                 run(Command(**message["start"]))
             answer: dict[str, Any] = {"pid": pid}
+        elif "import" in message:
+            importlib.import_module(message["import"])
+            answer = {}
         elif "lives" in message:
             found = os.waitid(os.P_PID, message["lives"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
             answer = {"lives": found is None}
@@ -160,6 +214,7 @@ def run_child(command: Command) -> None:
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     os.dup2(2, 1)
     signal.alarm(LIMIT_S)
+    os.environ.update(command.environment)
     output = Path(command.output)
     code = 1
     try:
@@ -190,6 +245,9 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
         if action == "kill":
             (output / "killed").write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
+        if action == "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+            return
         (output / "stopped").touch()
         while not (output / "go").exists():
             time.sleep(0.005)
@@ -198,8 +256,41 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
 
 
 def _engine(command: Command, faults: Callable[[str], None]) -> "Engine":
+    if ":committed:" in command.fault:
+        tell_commits(faults)
+    if command.boot:
+        owner._boot_id = lambda: command.boot
     open_ = forgetful_store if command.forgetful else open_store
-    return Engine.open(Settings(checkpoint_db_dir=command.state, **command.settings), faults=faults, open_store=open_)
+    settings = Settings(checkpoint_db_dir=command.state, **command.settings)
+    if not command.host:
+        return Engine.open(settings, faults=faults, open_store=open_)
+    host = Host(name=command.host, boot_id=f"boot of {command.host}", pid_namespace="pid:[1]")
+    return Engine.open(settings, faults=faults, open_store=partial(watched_store, faults), host=host)
+
+
+SOON_S = 0.2
+"""What a watched store says that its longest request takes; leases live for twice as long at least."""
+
+
+def watched_store(faults: Callable[[str], None], url: str, settings: "Settings") -> "VectorStore":
+    """A store with points right before its requests are sent, after the lease was made to outlive them."""
+    store = open_store(url, settings)
+    store.request_timeout_s = SOON_S
+    for method, point in (("upsert", "sending"), ("delete_objects", "removing")):
+        setattr(store, method, partial(_passing_first, faults, point, getattr(store, method)))
+    lancedb_tables.LOCK_WAIT_S = 1.0
+    return store
+
+
+def tell_commits(faults: Callable[[str], None]) -> None:
+    """Of LanceDB, the point between its commit and its sync, under the table's lock."""
+    sync = FileSyncer.sync
+    FileSyncer.sync = lambda syncer: _passing_first(faults, "committed", partial(sync, syncer))
+
+
+def _passing_first(faults: Callable[[str], None], point: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    faults(point)
+    return method(*arguments)
 
 
 def forgetful_store(url: str, settings: "Settings") -> "VectorStore":
@@ -214,6 +305,23 @@ def forgetful_store(url: str, settings: "Settings") -> "VectorStore":
 
     store.upsert = upsert
     return store
+
+
+def _shell(command: Command, _faults: Callable[[str], None]) -> None:
+    """``elysiactl`` itself, with what it says in the file ``said``; the child's exit code is its own."""
+    os.environ["ELYSIACTL_CHECKPOINT_DB_DIR"] = command.state
+    said = os.open(Path(command.output) / "said", os.O_CREAT | os.O_WRONLY)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    # of memory, what a process has that has imported everything comes on top
+    has = {"AS": int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()}
+    for name, limit in command.limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(kind, (limit + has.get(name, 0), resource.getrlimit(kind)[1]))
+    code = run(command.arguments["words"])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _sync(command: Command, faults: Callable[[str], None]) -> str:
@@ -278,12 +386,16 @@ if __name__ == "__main__":
 
     import elysia_dagster.embedders.hashing
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
+    from elysia_dagster.checkpoint import owner
+    from elysia_dagster.checkpoint.owner import Host
     from elysia_dagster.checkpoint.unlocking import holdings
+    from elysia_dagster.cli import run
     from elysia_dagster.errors import ElysiaError
     from elysia_dagster.models import StoreObject
     from elysia_dagster.settings import Settings
-    from elysia_dagster.stores import open_store
+    from elysia_dagster.stores import lancedb_tables, open_store
     from elysia_dagster.stores.base import VectorStore
+    from elysia_dagster.stores.lancedb_durability import FileSyncer
     from elysia_dagster.sync.cleanup import cleanup_checkpoints
     from elysia_dagster.sync.drive import carry_out, sync
     from elysia_dagster.sync.engine import Engine

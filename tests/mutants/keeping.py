@@ -47,6 +47,22 @@ KEEPING: tuple[Mutant, ...] = (
         tests=(f"{DURABLE}::test_the_spool_is_on_the_disk_before_a_run_names_it",),
     ),
     Mutant(
+        name="intended-and-not-on-the-disk",
+        file="checkpoint/ledger.py",
+        before="database.write(durable=True)",
+        after="database.write()",
+        loses="after a power failure the store holds what nobody knows of",
+        tests=("crash/test_power_lost.py::test_power_lost",),
+    ),
+    Mutant(
+        name="old-versions-go-before-the-compacted-is-synced",
+        file="stores/lancedb_maintenance.py",
+        before="            FileSyncer(place).sync()\n",
+        after="",
+        loses="after a power failure nothing is left of a LanceDB table",
+        tests=("integration/test_lancedb_power_loss.py::test_compaction_is_on_the_disk_before_old_versions_go",),
+    ),
+    Mutant(
         name="settled-before-the-store-s-files-are-synced",
         file="stores/lancedb_tables.py",
         before="""\

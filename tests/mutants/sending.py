@@ -124,6 +124,22 @@ SENDING: tuple[Mutant, ...] = (
         tests=("crash/test_taken_over.py::test_the_run_itself_is_taken_over",),
     ),
     Mutant(
+        name="overtaken-and-another-error",
+        file=UPSERT,
+        before="(isinstance(error, LeaseLost) or self._is_overtaken())",
+        after="isinstance(error, LeaseLost)",
+        loses="what an overtaken process had sent is called present, where its connection was closed too",
+        tests=("crash/test_taken_over.py::test_an_outage_is_met_by_one_that_was_overtaken",),
+    ),
+    Mutant(
+        name="late-writes-not-mended",
+        file="sync/doubts.py",
+        before="        elif row.repository in repositories:\n",
+        after="        elif False:\n",
+        loses="what an overtaken process sent late stays, until somebody asks for a reconcile",
+        tests=("crash/test_taken_over.py::test_a_newer_run_overtakes",),
+    ),
+    Mutant(
         name="incarnation-not-checked",
         file=UPSERT,
         before="""\

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from elysia_dagster.checkpoint import claims, ledger, suspects
 from elysia_dagster.checkpoint.claims import Lease
 from elysia_dagster.checkpoint.records import Intent, Settlement
-from elysia_dagster.errors import LeaseLost
+from elysia_dagster.errors import TransientError
 from elysia_dagster.models import DocumentState, Outcome
 
 
@@ -102,7 +102,7 @@ def test_a_settle_whose_document_is_another_runs_by_now_is_refused_whole(checkpo
     checkpoint.intend(older, "a.py", 1)
     checkpoint.intend(newer, "a.py", 1)
     before = checkpoint.dump()
-    with pytest.raises(LeaseLost):
+    with pytest.raises(TransientError, match=r"has sent late .* elysiactl index resume"):
         ledger.settle_batch(
             checkpoint.database, older, settlements=[settlement()], completed=[completed(1)], failed=[failed(2)]
         )

@@ -1,0 +1,28 @@
+"""What a process has to do that stopped working on a run: say why and, where it was overtaken, leave nothing behind."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from elysia_dagster.checkpoint import claims, lookup, runs
+from elysia_dagster.checkpoint.claims import Lease
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.errors import ElysiaError
+from elysia_dagster.models import RunStatus
+from elysia_dagster.sync.batchfile import remove_batches
+
+
+def note_end(database: Database, lease: Lease, folder: Path, error: Exception) -> None:
+    """Notes why the run in ``folder`` stopped, for ``status``.
+
+    Raises ``LeaseLost`` from an ``OSError`` that comes of another process having taken the run over: a file that it has
+    removed meanwhile is not there.
+    """
+    is_overtaken = False
+    with suppress(ElysiaError):
+        if isinstance(error, ElysiaError):
+            runs.record_interruption(database, lease, str(error))
+        is_overtaken = claims.is_lost(database, lease)
+        if is_overtaken and lookup.load_run(database, lease.run_id).status is not RunStatus.RUNNING:
+            remove_batches(folder)  # saved after the other process had settled all
+    if is_overtaken and isinstance(error, OSError):
+        raise claims.lease_lost(lease) from error
