@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from elysia_dagster.checkpoint.schema import metadata
 from elysia_dagster.errors import CheckpointError, ResourceExhausted, TransientError, UsageError
 
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 """The migration that this program's schema stands at; a test compares it with the migrations folder."""
 
 

@@ -24,6 +24,10 @@ REPAIR_IDENTITY = "reconcile:"
 """How the identity of a repair begins, which is a run without a changeset; a collection's id follows."""
 
 
+REBUILD_IDENTITY = "rebuild:"
+"""How the identity of a run begins that makes a collection anew from another; the new one's id follows."""
+
+
 def list_runs(database: Database, *, limit: int = 20) -> list[RunRecord]:
     """The latest runs, newest first."""
     with database.read() as connection:
@@ -116,6 +120,11 @@ def failed_lines_of(database: Database, run_id: str | None = None, *, limit: int
 def is_repair(run: RunRecord) -> bool:
     """Whether a run is a repair, which has no changeset."""
     return (run.identity or "").startswith(REPAIR_IDENTITY)
+
+
+def is_rebuild(run: RunRecord) -> bool:
+    """Whether a run carries documents over from another collection."""
+    return (run.identity or "").startswith(REBUILD_IDENTITY)
 
 
 def repair_command(collection: str, store: str) -> str:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 import click
 
 from elysia_dagster.cli.keeping import abandon, cleanup, forget, where
+from elysia_dagster.cli.rebuild import rebuild
 from elysia_dagster.cli.reconcile import reconcile
 from elysia_dagster.cli.search import search
 from elysia_dagster.cli.status import failed, status
@@ -60,7 +61,7 @@ def index() -> None:
     """
 
 
-for _command in (sync, status, failed, resume, retry, abandon, reconcile, search, cleanup, forget, where):
+for _command in (sync, status, failed, resume, retry, abandon, reconcile, rebuild, search, cleanup, forget, where):
     index.add_command(_command)
 
 

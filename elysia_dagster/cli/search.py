@@ -60,9 +60,12 @@ def search(
         raise UsageError("Nothing was indexed yet.", next_step="See: elysiactl index sync --help")
 
     from elysia_dagster.cli.work import opened_engine
+    from elysia_dagster.stores.aliases import Aliasing
 
     with opened_engine(settings, terminal) as engine:
         where = engine.store(store or "")
+        if isinstance(where, Aliasing):
+            name = where.resolve(name)
         if where.describe(name) is None:
             raise _not_there(engine, name, where.url)
         ranking = SearchMode(mode)
