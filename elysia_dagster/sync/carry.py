@@ -19,7 +19,7 @@ import orjson
 from elysia_dagster.checkpoint import rebuilding
 from elysia_dagster.checkpoint.rebuilding import Pair
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow
-from elysia_dagster.errors import Interrupted
+from elysia_dagster.errors import Interrupted, UsageError
 from elysia_dagster.models import DocumentState, Outcome
 from elysia_dagster.sync.chunk import CHUNKER_ID
 from elysia_dagster.sync.content import Content
@@ -143,7 +143,7 @@ class Carrier:
     def lines(self, most_bytes: int) -> Iterator[bytes]:
         """Lines of whole repositories, until they have more than ``most_bytes``; asked again, those of the next ones.
 
-        Raises ``ResourceExhausted``, ``Interrupted``.
+        Raises ``ResourceExhausted``, ``Interrupted``, ``UsageError`` for a document that no line may hold.
         """
         given = 0
         while self._repositories and given < most_bytes:
@@ -167,10 +167,19 @@ class Carrier:
                     is_whole = is_whole and len(found) == len(some)
                     for row in some:
                         if content := found.get((row.repository, row.path)):
-                            yield _line(repository, row.path, op="add", **_carried(content))
+                            yield self._checked(row, _line(repository, row.path, op="add", **_carried(content)))
         wanted = self._old_commits.get(repository)
         if is_whole and wanted is not None and wanted != self._new_commits.get(repository):
             yield orjson.dumps({"repo": repository, "new_changeset": wanted}) + b"\n"
+
+    def _checked(self, row: DocumentRow, line: bytes) -> bytes:
+        """A line that is too long would be no document's when it fails, and so of every repository's."""
+        if len(line) > self._engine.settings.max_line_bytes:
+            raise UsageError(
+                f"{row.repository}/{row.path} takes a line of {len(line):,} bytes, over the limit for a line.",
+                next_step=f"Set ELYSIACTL_MAX_LINE_BYTES={len(line)} or more, then give the same command again.",
+            )
+        return line
 
     def _origins_of(self, rows: list[DocumentRow]) -> dict[tuple[str, str], Content]:
         found = self.origins.find(rows)
