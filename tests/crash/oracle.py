@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from crash.held import LANCEDB_TOLERANCE, WEAVIATE_TOLERANCE, Held, lancedb_holds, weaviate_holds
-
 from other_embedder import SPEC as FOLDED
 from other_embedder import FoldedEmbedder
 
@@ -175,12 +174,13 @@ def assert_everything(state: Path, oracle: Oracle, *, weaviate: str = "") -> Non
         assert left <= KEPT_FILES, f"left over in the folder of {run_id}: {left - KEPT_FILES}"
 
 
-def assert_store(state: Path, oracle: Oracle, *, weaviate: str = "") -> None:
+def assert_store(
+    state: Path, oracle: Oracle, *, weaviate: str = "", collection: str = COLLECTION, spec: str = "hashing"
+) -> None:
     """Every object of the collection, read past the adapter, is what the model says."""
-    if weaviate:
-        assert_collection(weaviate_holds(weaviate, COLLECTION), oracle, tolerance=WEAVIATE_TOLERANCE)
-    else:
-        assert_collection(lancedb_holds(state, COLLECTION), oracle, tolerance=LANCEDB_TOLERANCE)
+    held = weaviate_holds(weaviate, collection) if weaviate else lancedb_holds(state, collection)
+    tolerance = WEAVIATE_TOLERANCE if weaviate else LANCEDB_TOLERANCE
+    assert_collection(held, oracle, tolerance=tolerance, collection=collection, spec=spec)
 
 
 def assert_collection(

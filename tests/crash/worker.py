@@ -249,6 +249,15 @@ def _cleanup(command: Command, faults: Callable[[str], None]) -> list[str]:
     return list(report.runs)
 
 
+def _rebuild(command: Command, faults: Callable[[str], None]) -> dict[str, Any]:
+    """As ``elysiactl index rebuild`` does, with the embedder of ``other_embedder``."""
+    engine = teach(_engine(command, faults))
+    request = RebuildRequest(**{"embedder": FOLDED, **command.arguments})
+    done = rebuild(engine, request, lambda manifest: carry_out(engine, manifest, lambda _work, _report: None))
+    engine.close()
+    return {"switched": done.switched, "dropped": done.dropped, "missing": done.missing, "aliases": done.aliases}
+
+
 def _reconcile(command: Command, faults: Callable[[str], None]) -> int:
     """As ``elysiactl index reconcile --repair --foreign`` does; how many documents still differ."""
     engine = _engine(command, faults)
@@ -261,6 +270,11 @@ def _reconcile(command: Command, faults: Callable[[str], None]) -> int:
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
 
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+    from other_embedder import SPEC as FOLDED
+    from other_embedder import teach
+
     import elysia_dagster.embedders.hashing
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
     from elysia_dagster.errors import ElysiaError
@@ -272,6 +286,7 @@ if __name__ == "__main__":
     from elysia_dagster.sync.drive import carry_out, sync
     from elysia_dagster.sync.engine import Engine
     from elysia_dagster.sync.read import SyncRequest, resume_run
+    from elysia_dagster.sync.rebuild import RebuildRequest, rebuild
     from elysia_dagster.sync.reconcile import compared
     from elysia_dagster.sync.repair import repair
     from elysia_dagster.sync.retry import retry_run
