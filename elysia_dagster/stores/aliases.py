@@ -11,13 +11,14 @@ class Aliasing(Protocol):
         """The collection that a name means: itself, unless it is an alias."""
         ...
 
-    def aliases_of(self, collection: str) -> list[str] | None:
-        """The aliases of a collection, sorted; None where this server, or this store's URL, can have none."""
+    def can_alias(self) -> bool:
+        """Whether this server has aliases, and this store's URL means whole collections."""
+        ...
+
+    def aliases_of(self, collection: str) -> list[str]:
+        """The aliases of a collection, sorted."""
         ...
 
     def point_alias(self, alias: str, collection: str) -> None:
-        """Makes an alias mean a collection, in one step for readers; one that is not there is made.
-
-        Raises ``CollectionMismatch`` where a collection has that name.
-        """
+        """Makes an alias mean a collection, in one step for readers; one that is not there is made."""
         ...

@@ -98,8 +98,12 @@ class WeaviateStore:
         """The collection that a name means (``Aliasing``)."""
         return self._aliases.resolve(name)
 
-    def aliases_of(self, collection: str) -> list[str] | None:
-        """Its aliases; None for a tenant of it, and for a server before 1.32."""
+    def can_alias(self) -> bool:
+        """Whether the server is 1.32 or newer, and no tenant is set."""
+        return self._aliases.are_possible()
+
+    def aliases_of(self, collection: str) -> list[str]:
+        """Its aliases, sorted."""
         return self._aliases.of(collection)
 
     def point_alias(self, alias: str, collection: str) -> None:

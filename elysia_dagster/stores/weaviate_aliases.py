@@ -5,15 +5,26 @@ Of a store URL with a tenant there are none: an alias names a collection as a wh
 
 from weaviate.exceptions import UnexpectedStatusCodeError, WeaviateUnsupportedFeatureError
 
-from elysia_dagster.errors import CollectionMismatch
 from elysia_dagster.stores.weaviate_connection import WeaviateConnection
 
 
 class WeaviateAliases:
-    """The aliases of one server."""
+    """The aliases of one server. Every method raises ``StoreUnavailable``."""
 
     def __init__(self, connection: WeaviateConnection) -> None:
         self._connection = connection
+
+    def are_possible(self) -> bool:
+        """Whether there can be any: the client knows the server's version."""
+
+        def ask() -> bool:
+            try:
+                self._connection.client().alias.exists(alias_name="Any")
+            except WeaviateUnsupportedFeatureError:
+                return False
+            return True
+
+        return not self._connection.address.tenant and self._connection.call(ask)
 
     def resolve(self, name: str) -> str:
         """The collection that a name means."""
@@ -27,21 +38,14 @@ class WeaviateAliases:
 
         return self._connection.call(ask)
 
-    def of(self, collection: str) -> list[str] | None:
-        """The aliases of a collection; None where there can be none."""
-        if self._connection.address.tenant:
-            return None
-
-        def ask() -> list[str] | None:
-            try:
-                return sorted(self._connection.client().alias.list_all(collection=collection))
-            except WeaviateUnsupportedFeatureError:
-                return None
-
-        return self._connection.call(ask)
+    def of(self, collection: str) -> list[str]:
+        """The aliases of a collection, sorted."""
+        return self._connection.call(
+            lambda: sorted(self._connection.client().alias.list_all(collection=collection)), collection=collection
+        )
 
     def point(self, alias: str, collection: str) -> None:
-        """Moves an alias by one request, or makes it. Raises ``CollectionMismatch`` where the server refuses it."""
+        """Moves an alias by one request, or makes it."""
 
         def move() -> None:
             aliases = self._connection.client().alias
@@ -49,15 +53,8 @@ class WeaviateAliases:
                 return
             try:
                 aliases.create(alias_name=alias, target_collection=collection)
-            except UnexpectedStatusCodeError as error:
-                if aliases.update(alias_name=alias, new_target_collection=collection):  # made meanwhile
-                    return
-                if error.status_code in (409, 422):
-                    raise CollectionMismatch(
-                        f"{alias} cannot be an alias of {collection} in {self._connection.address.url}: {error}",
-                        next_step="Choose another name that no collection has.",
-                        collection=collection,
-                    ) from error
-                raise
+            except UnexpectedStatusCodeError:
+                if not aliases.update(alias_name=alias, new_target_collection=collection):  # else made meanwhile
+                    raise
 
         self._connection.call(move, collection=collection)

@@ -33,7 +33,7 @@ from elysia_dagster.sync.read import (
 )
 from elysia_dagster.sync.reconcile import known_collection
 from elysia_dagster.sync.repair import options_for, sync_command
-from elysia_dagster.sync.switch import check_holds, drop_old, is_switched, switch_readers
+from elysia_dagster.sync.switch import check_alias, check_holds, drop_old, is_switched, switch_readers
 
 RUN_BYTES = 1 << 30
 """Bytes of a run's changeset, after which the repository in hand is its last."""
@@ -122,12 +122,14 @@ def rebuild(engine: Engine, request: RebuildRequest, carry_out: CarryOut) -> Reb
 
 def _begin(engine: Engine, request: RebuildRequest) -> tuple[CollectionRecord, CollectionRecord, str]:
     """Both collections as the ledger knows them, the new one to be rebuilt, and the spec of its embedder."""
-    for name in filter(None, (request.into, request.alias)):
+    for name in (request.into, request.alias or request.into):
         check_collection_name(name)
     source = _source(engine, request)
     store = engine.store_url(request.store or source.store)
     if (store, request.into) == (source.store, source.name):
         raise UsageError("A collection cannot be rebuilt into itself.", next_step="Choose another name with --into.")
+    if request.alias:
+        check_alias(engine, store, request.alias)
     known = collections.find_collection(engine.database, store, request.into)
     if known is None or not is_switched(source, known):
         known_collection(engine, source.name, source.store)

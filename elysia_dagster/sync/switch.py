@@ -5,7 +5,7 @@ Killed anywhere, the same command goes on: each step looks first at what is so a
 
 from elysia_dagster.checkpoint import rebuilding
 from elysia_dagster.checkpoint.records import CollectionRecord
-from elysia_dagster.errors import CollectionMismatch
+from elysia_dagster.errors import CollectionMismatch, UsageError
 from elysia_dagster.stores.aliases import Aliasing
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.reconcile import known_collection
@@ -29,20 +29,33 @@ def check_holds(engine: Engine, target: CollectionRecord) -> None:
         )
 
 
+def check_alias(engine: Engine, store_url: str, alias: str) -> None:
+    """Sees early that ``alias`` can be one in that store. Raises ``UsageError``, ``StoreUnavailable``."""
+    store = engine.store(store_url)
+    if not isinstance(store, Aliasing) or not store.can_alias():
+        raise UsageError(
+            f"The store {store.url} has no aliases: that takes Weaviate 1.32, without a tenant.",
+            next_step="Leave out --alias; who reads is told the new name by ELYSIACTL_COLLECTION.",
+        )
+    if store.resolve(alias) == alias and store.describe(alias) is not None:
+        raise UsageError(
+            f"{alias} is the name of a collection in {store.url}, and cannot be an alias.",
+            next_step="Choose another --alias. (The old collection's name becomes one with --drop-old.)",
+        )
+
+
 def switch_readers(
     engine: Engine, source: CollectionRecord, target: CollectionRecord, alias: str = ""
 ) -> list[str] | None:
     """Points every alias of the old collection, and ``alias``, to the new one; those that it has then.
 
-    None where the store can have none, or the two are in different stores. Raises ``CollectionMismatch`` where
-    ``alias`` is a collection's name, ``StoreUnavailable``.
+    None where the store can have none. Of an old collection in another store the aliases stay. Raises
+    ``StoreUnavailable``.
     """
     store = engine.store(target.store)
-    if not isinstance(store, Aliasing) or source.store != target.store:
+    if not isinstance(store, Aliasing) or not store.can_alias():
         return None
-    old = store.aliases_of(source.name)
-    if old is None:
-        return None
+    old = store.aliases_of(source.name) if source.store == target.store else []
     for each in dict.fromkeys([*old, *([alias] if alias else [])]):
         store.point_alias(each, target.name)
         engine.faults("alias-moved")
@@ -60,7 +73,7 @@ def drop_old(engine: Engine, source: CollectionRecord, target: CollectionRecord)
     if not is_alias:
         store.drop_collection(source.name, incarnation=source.incarnation)
     engine.faults("old-dropped")
-    if isinstance(store, Aliasing) and source.store == target.store and store.aliases_of(target.name) is not None:
+    if isinstance(store, Aliasing) and source.store == target.store and store.can_alias():
         store.point_alias(source.name, target.name)
         engine.faults("old-name-pointed")
     rebuilding.retire(engine.database, source)

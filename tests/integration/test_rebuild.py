@@ -245,6 +245,8 @@ def test_a_collection_of_its_own_or_of_nobody_is_left_alone(demo: World) -> None
         anew(demo, into=demo.collection)
     with pytest.raises(UsageError, match="knows no collection Nowhere"):
         anew(demo, collection="Nowhere")
+    with pytest.raises(UsageError, match="has no aliases"):
+        anew(demo, alias="Readers", switch=True)
     demo.engine.store().ensure_collection("Theirs", incarnation="x", model_id="y", dimensions=2)
     with pytest.raises(CollectionMismatch, match=r"Theirs in .* which this checkpoint did not make"):
         anew(demo, into="Theirs")

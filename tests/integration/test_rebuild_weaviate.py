@@ -122,7 +122,10 @@ def test_killed_between_the_switch_in_the_ledger_and_the_readers(
 def test_an_alias_that_is_a_collections_name_is_refused(stage: Stage, names: Names, weaviate_url: str) -> None:
     refused = stage.start("rebuild", **asked(names, switch=True, alias=names.old))
     assert refused.wait() == 2
-    assert "cannot be an alias" in refused.error()
+    assert "and cannot be an alias" in refused.error()
+    assert stage.rows("SELECT COUNT(*) FROM collections WHERE rebuilt_from IS NOT NULL") == [(0,)], (
+        "said before anything"
+    )
     done = stage.do("rebuild", **asked(names, switch=True, alias=f"{names.alias}_2")).result()
     assert done["aliases"] == [names.alias, f"{names.alias}_2"]
     asking(weaviate_url, lambda client: client.alias.delete(alias_name=f"{names.alias}_2"))
