@@ -141,6 +141,7 @@ def retry_command(run: RunRecord, failures: Sequence[Mapping[str, Any]]) -> str:
 
 def summarize(database: Database) -> dict[str, Any]:
     """Totals over all runs, and where every collection and repository stands."""
+    origin, heir = collections.alias("origin"), collections.alias("heir")
     with database.read() as connection:
         totals = connection.execute(
             select(
@@ -176,9 +177,13 @@ def summarize(database: Database) -> dict[str, Any]:
                     func.count(documents.c.path)
                     .filter(documents.c.state.in_([DocumentState.WRITING.value, DocumentState.SUSPECT.value]))
                     .label("unsure"),
+                    origin.c.name.label("rebuilt_from"),
+                    heir.c.name.label("replaced_by"),
                 )
                 .outerjoin(documents, documents.c.collection_id == collections.c.collection_id)
-                .group_by(collections.c.collection_id)
+                .outerjoin(origin, origin.c.collection_id == collections.c.rebuilt_from)
+                .outerjoin(heir, heir.c.collection_id == collections.c.replaced_by)
+                .group_by(collections.c.collection_id, origin.c.name, heir.c.name)
                 .order_by(collections.c.name)
             ).mappings()
         ]

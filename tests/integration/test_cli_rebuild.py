@@ -26,6 +26,7 @@ def test_from_one_collection_to_the_other(shell: Any) -> None:
 
     done = shell.call("rebuild", "--into", "Demo2")
     assert done.code == 0
+    assert "is being rebuilt from Demo." in shell.call("status", "--summary").out
     (switch,) = commands(done.out)
     assert "--switch" in switch
     done = shell.call(*switch, "--json")
@@ -37,6 +38,7 @@ def test_from_one_collection_to_the_other(shell: Any) -> None:
     assert done.code == 0
     assert "export ELYSIACTL_COLLECTION=Demo2" in done.out
     assert done.out.rstrip().endswith("Demo is dropped.")
+    assert "takes no changeset: Demo2 replaces it." in shell.call("status", "--summary").out
     refused = shell.call("sync", "--stdin", stdin=b"read.py\n")
     assert refused.code == 2
     assert "Collection Demo was rebuilt as Demo2" in refused.err

@@ -194,6 +194,31 @@ def test_the_way_back_carries_over_only_what_has_changed_since(demo: World) -> N
         demo.sync(later[0].raw, collection=NEW, embedder=other_embedder.SPEC)
 
 
+def test_its_runs_are_resumed_like_any_other(demo: World) -> None:
+    stop_at(demo, "inserted", 2)
+    with pytest.raises(Stopped):
+        anew(demo)
+    go_on(demo)
+    (run_id,) = (row[0] for row in demo.query("SELECT run_id FROM sync_runs WHERE status = 'running'"))
+    assert demo.resume(run_id).status is RunStatus.COMPLETED
+    report = anew(demo, switch=True)
+    assert (report.runs, report.switched) == ([], True)
+    assert_anew(demo, SHOP)
+
+
+def test_a_new_collection_that_was_damaged_is_not_switched_to(demo: World) -> None:
+    anew(demo)
+    store = demo.engine.store()
+    store.delete_objects(NEW, [next(iter(store.scan(NEW))).id])
+    with pytest.raises(CollectionMismatch, match=r"its ledger says 7 .*index reconcile --collection Anew"):
+        anew(demo, switch=True)
+    demo.sync(inline(("web", "index.py"), text_of("index")).raw)  # the old one is open again
+    with compared(demo.engine, NEW) as comparison:
+        assert repair(comparison).remaining == 0
+    assert anew(demo, switch=True).switched
+    assert_anew(demo, SHOP)
+
+
 @pytest.mark.parametrize("point", ["claimed", "intended"])
 def test_an_unfinished_run_of_the_old_collection_stands_in_the_way_of_the_switch(demo: World, point: str) -> None:
     """It has still something to say, whether the ledger can tell or not."""

@@ -6,12 +6,15 @@ import pytest
 from checkpoint_world import STORE, Checkpoint
 
 from elysia_dagster.checkpoint import collections, rebuilding
+from elysia_dagster.checkpoint.queries import REBUILD_IDENTITY, REPAIR_IDENTITY
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow
 from elysia_dagster.checkpoint.retention import forget_collection
-from elysia_dagster.errors import RepositoriesHeld, UsageError
+from elysia_dagster.checkpoint.runs import abandon_run
+from elysia_dagster.errors import CollectionMismatch, RepositoriesHeld, UsageError
 from elysia_dagster.models import DocumentState
 from elysia_dagster.sync.carry import Verdict, judge
 from elysia_dagster.sync.chunk import CHUNKER_ID
+from elysia_dagster.sync.succession import check_takes
 
 
 def found(checkpoint: Checkpoint, name: str = "Demo") -> CollectionRecord:
@@ -96,6 +99,31 @@ def test_what_is_dropped_is_forgotten_but_for_its_name(checkpoint: Checkpoint) -
     assert found(checkpoint) == source
     forget_collection(checkpoint.database, STORE, "Anew", checkpoint.host)
     assert found(checkpoint).replaced_by is None
+
+
+def test_who_may_write(checkpoint: Checkpoint) -> None:
+    """A repair always; a rebuild until the switch, a changeset after it, and of the old collection before it."""
+    begin(checkpoint)
+    identities = {"sync": "", "rebuild": f"{REBUILD_IDENTITY}1:x", "repair": f"{REPAIR_IDENTITY}1"}
+    runs = {kind: checkpoint.start(identity=identity) for kind, identity in identities.items()}
+    for run in runs.values():
+        abandon_run(checkpoint.database, run.run_id, checkpoint.host)
+
+    def takes(name: str) -> set[str]:
+        taken = set()
+        for kind, run in runs.items():
+            try:
+                check_takes(checkpoint.database, found(checkpoint, name), run)
+            except CollectionMismatch:
+                continue
+            taken.add(kind)
+        return taken
+
+    assert (takes("Demo"), takes("Anew")) == ({"sync", "repair"}, {"rebuild", "repair"})
+    rebuilding.begin_switch(checkpoint.database, found(checkpoint), found(checkpoint, "Anew"))
+    assert (takes("Demo"), takes("Anew")) == ({"repair"}, {"rebuild", "repair"})
+    switch(checkpoint)
+    assert (takes("Demo"), takes("Anew")) == ({"repair"}, {"sync", "repair"})
 
 
 def row(state: str, **changes: Any) -> DocumentRow:
