@@ -109,6 +109,8 @@ def rebuild(engine: Engine, request: RebuildRequest, carry_out: CarryOut) -> Reb
         if not request.switch:
             report.source = rebuilding.take_back_switch(engine.database, source, target)
         passes.carry()
+        # made for another embedder, if it was never created for the one that its rebuild had begun with
+        report.target = collections.load_collection(engine.database, target.collection_id)
         if request.switch and report.standing.is_whole:
             _switch(engine, report, passes)
     if report.switched:

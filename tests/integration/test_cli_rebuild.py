@@ -34,11 +34,15 @@ def test_from_one_collection_to_the_other(shell: Any) -> None:
     report = json.loads(done.out)
     assert (report["switched"], report["agreeing"], report["aliases"], report["runs"]) == (True, 2, None, [])
 
+    old = shell.call("search", "late", "--mode", "text", "-k", "1")
+    assert (old.code, "it was rebuilt as --collection Demo2." in old.err) == (0, True)
     done = shell.call(*switch, "--drop-old")
     assert done.code == 0
     assert "export ELYSIACTL_COLLECTION=Demo2" in done.out
     assert done.out.rstrip().endswith("Demo is dropped.")
     assert "takes no changeset: Demo2 replaces it." in shell.call("status", "--summary").out
+    gone = shell.call("search", "late", "--mode", "text")
+    assert (gone.code, "It was rebuilt as --collection Demo2." in gone.err) == (2, True)
     refused = shell.call("sync", "--stdin", stdin=b"read.py\n")
     assert refused.code == 2
     assert "Collection Demo was rebuilt as Demo2" in refused.err
