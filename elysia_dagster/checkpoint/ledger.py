@@ -35,9 +35,7 @@ Key = tuple[str, str]
 
 
 class StaleBatch(Exception):
-    """A document of the batch has changed since it was prepared: prepare the batch again, ``number`` of the run's."""
-
-    number: int
+    """A document of the batch has changed since it was prepared: prepare the batch again."""
 
 
 def fetch_documents(database: Database, collection_id: int, keys: Iterable[Key]) -> dict[Key, DocumentRow]:

@@ -9,7 +9,6 @@ from weaviate.classes.config import ConsistencyLevel
 from weaviate.classes.query import Filter
 from weaviate.collections import Collection
 from weaviate.collections.classes.filters import _Filters
-from weaviate.connect.v4 import _ExpectedStatusCodes
 
 from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import ScannedObject
@@ -101,22 +100,12 @@ class WeaviateReader:
         The newest counts. A replica that is asked and lags behind then gets it.
         """
         level = ConsistencyLevel.QUORUM if self._consistency is ConsistencyLevel.ONE else self._consistency
-        asked = {"consistency_level": level.value}
-        if self._connection.address.tenant:
-            asked["tenant"] = self._connection.address.tenant
         found = {}
         for id_ in ids:
-            answer = self._connection.call(lambda: self._get(f"/objects/{self._found.name}/{id_}", asked))  # noqa: B023  called within this turn
-            if answer is not None:
-                found[id_] = (answer.get("properties") or {}).get("write_hash") or ""
+            held = self._connection.call(lambda: self._connection.object(self._found.name, id_, level))  # noqa: B023  called within this turn
+            if held is not None:
+                found[id_] = held.get("write_hash") or ""
         return found
-
-    def _get(self, path: str, asked: dict[str, str]) -> Any:
-        """The answer of the REST interface, None where nothing is there; the client's own query by id is a filter."""
-        rest: Any = self._connection.client()._connection
-        status = _ExpectedStatusCodes(ok_in=[200, 404], error="object by id")
-        answer = rest.get(path=path, params=asked, error_msg="The object was not read.", status_codes=status)
-        return answer.json() if answer.status_code == 200 else None
 
     def count(self, repository: str | None = None) -> int:
         """All objects, or those of one repository. Exact, however many there are."""

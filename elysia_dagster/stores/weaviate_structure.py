@@ -162,14 +162,7 @@ class WeaviateStructure:
             )
 
         def ask() -> schemas.Schema | None:
-            try:
-                config = self._handle(collection).config.get()
-            except UnexpectedStatusCodeError as error:
-                if error.status_code == 404:
-                    return None
-                raise
-            made: schemas.Schema = config.to_dict()
-            return made
+            return self._connection.get(f"/schema/{collection}")
 
         schema = self._connection.call(ask)
         if schema is None and collection in self._names():  # made just now, or it was a proxy's 404
@@ -250,7 +243,7 @@ class WeaviateStructure:
                 try:
                     self._handle(found.name).config.add_property(made)  # noqa: B023  called within this turn
                 except (UnexpectedStatusCodeError, WeaviateInvalidInputError):
-                    there = self._handle(found.name).config.get().to_dict()
+                    there = self._connection.get(f"/schema/{found.name}") or {}
                     if made.name in {lacking.name for lacking in schemas.missing_properties(there)}:  # noqa: B023
                         raise  # else another process added it at the same time
 

@@ -166,7 +166,7 @@ class WeaviateWriter:
         for each in objects:
             self._check_time()
             self._connection.check_stop()
-            held = self._connection.held(self._name, each.id, self._consistency)
+            held = self._connection.object(self._name, each.id, self._consistency)
             if held is not None and held.get("write_hash") == each.write_hash:
                 written.append(each.id)
         if written:

@@ -1,5 +1,6 @@
-"""One task that goes on in a thread of its own beside what its owner does next."""
+"""Tasks that overlap in threads of their own, and end in the order in which they began."""
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -7,18 +8,22 @@ from typing import Generic, TypeVar
 
 _Result = TypeVar("_Result")
 
+Turn = Callable[[], None]
+"""Waits until the task before has ended; raises what that raised."""
+
 
 class Background(Generic[_Result]):
-    """At most one task at a time; a context manager, that leaves none behind.
+    """``threads`` tasks at once at most, 0 for none beside the caller; a context manager, that leaves no task behind.
 
-    Without ``is_thread`` a task is done when it is started. Where its block ends with an error, the task's own, of what
-    was begun earlier, comes first.
+    Where its block ends with an error, that of a task whose result was not taken, and which began earlier, is raised
+    from it. Once a task's error was raised by ``result``, those after it count no more.
     """
 
-    def __init__(self, *, is_thread: bool) -> None:
-        self.is_thread = is_thread
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="background") if is_thread else None
-        self._task: Future[_Result] | None = None
+    def __init__(self, *, threads: int) -> None:
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="background") if threads else None
+        self._tasks: deque[Future[_Result]] = deque()
+        self._last: Future[_Result] | None = None
 
     def __enter__(self) -> "Background[_Result]":
         return self
@@ -26,23 +31,41 @@ class Background(Generic[_Result]):
     def __exit__(self, _type: object, error: BaseException | None, _traceback: TracebackType | None) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-        task, self._task = self._task, None
-        if task is not None and isinstance(error, Exception) and (earlier := task.exception()) is not None:
-            raise earlier from error
+        if isinstance(error, Exception):
+            for task in self._tasks:  # none where the error is a task's own
+                if (earlier := task.exception()) is not None:
+                    raise earlier from error
 
-    def start(self, task: Callable[[], _Result]) -> None:
-        """Begins a task; the one before must have been asked for its result."""
-        assert self._task is None
+    @property
+    def is_full(self) -> bool:
+        """Whether a result has to be taken before another task is started."""
+        return len(self._tasks) >= max(1, self._threads)
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether there is a result to be taken."""
+        return bool(self._tasks)
+
+    def start(self, task: Callable[[Turn], _Result]) -> None:
+        """Begins a task. It must wait for its turn before it does what has to come after the task before."""
+        assert not self.is_full
+        before = self._last
+
+        def turn() -> None:
+            if before is not None:
+                before.result()
+
         if self._pool is not None:
-            self._task = self._pool.submit(task)
-            return
-        self._task = Future()
-        try:
-            self._task.set_result(task())
-        except BaseException as error:
-            self._task.set_exception(error)
+            self._last = self._pool.submit(task, turn)
+        else:
+            self._last = Future()
+            self._last.set_result(task(turn))
+        self._tasks.append(self._last)
 
-    def result(self) -> _Result | None:
-        """What the task gave, once it has ended, or raises what it raised; None where there is none."""
-        task, self._task = self._task, None
-        return None if task is None else task.result()
+    def result(self) -> _Result:
+        """What the oldest task gave, once it has ended. Raises what it raised."""
+        try:
+            return self._tasks.popleft().result()
+        except BaseException:
+            self._tasks.clear()
+            raise

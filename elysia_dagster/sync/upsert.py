@@ -13,7 +13,7 @@ from elysia_dagster.checkpoint import ledger, lines, suspects
 from elysia_dagster.checkpoint.records import Intent, Settlement, Verdict
 from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost, StoreUnavailable
 from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject
-from elysia_dagster.sync.background import Background
+from elysia_dagster.sync.background import Background, Turn
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
 from elysia_dagster.sync.batchfile import batch_path
 from elysia_dagster.sync.chunk import CHUNKER_ID
@@ -23,6 +23,10 @@ from elysia_dagster.sync.linetracker import LineTracker
 from elysia_dagster.sync.objects import objects_of
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.winners import ChangeKind
+
+BATCHES_AT_ONCE = 2
+"""Batches on their way to a store that takes calls of several threads: with one, a server leaves cores idle between the
+steps of an insert."""
 
 LEASE_MARGIN_S = 5.0
 """Seconds that the lease must live beyond the longest request it covers."""
@@ -59,8 +63,9 @@ class _Sending:
 class BatchUpserter:
     """Applies embedded batches to the store and the checkpoint, one after the other.
 
-    Where the store takes calls of several threads, a batch is read back and settled beside the insert of the next: no
-    document is in two batches of a run, so what holds for each batch holds for both.
+    Where the store takes calls of several threads, a batch is inserted while the one before is still on its way: no
+    document is in two batches of a run, so what holds for each batch holds for both. They are settled in their order,
+    since a line may have changes in several.
 
     ``make_anew`` prepares a batch again whose documents have changed since; ``raw_line`` gives a line of the spool.
     """
@@ -89,54 +94,48 @@ class BatchUpserter:
         Raises ``StoreUnavailable`` (nothing is charged to a line), ``CollectionMismatch``, ``LeaseLost``,
         ``ResourceExhausted``, ``Interrupted``.
         """
-        background: Background[BatchReport] = Background(is_thread=self._work.store.takes_calls_at_once)
+        threads = BATCHES_AT_ONCE if self._work.store.takes_calls_at_once else 0
+        background: Background[BatchReport] = Background(threads=threads)
         with background:
-            for batch in batches:
-                try:
+            try:
+                for batch in batches:
                     self._work.pause_point()
-                except ElysiaError:
-                    yield from self._finished(background)
-                    raise
-                sending = self._send(batch)
-                with self._ownership_told(sending):
-                    yield from self._finished(background)
-                background.start(partial(self._finish, sending))
-                if not background.is_thread:
-                    yield from self._finished(background)
-            yield from self._finished(background)
+                    sending = self._intended(batch)
+                    with self._ownership_told(sending):
+                        while background.is_full:
+                            yield background.result()
+                    background.start(partial(self._apply, sending))
+                    if not threads:
+                        yield background.result()
+            except ElysiaError:  # also of who makes the batches: what is under way comes to its end, and is told
+                while background.has_tasks:
+                    yield background.result()
+                raise
+            while background.has_tasks:
+                yield background.result()
 
-    def _finished(self, background: Background[BatchReport]) -> Iterator[BatchReport]:
-        """The report of the batch that is being finished, if any, when it is."""
-        try:
-            report = background.result()
-        except ledger.StaleBatch as stale:
-            report = self._finish(self._send(self._make_anew(stale.number)))
-        if report is not None:
-            yield report
-
-    def _send(self, batch: EmbeddedBatch) -> _Sending:
-        """Intends and inserts."""
+    def _intended(self, batch: EmbeddedBatch) -> _Sending:
         sending = _Sending(batch=batch, began=time.perf_counter())
         self._faults("embedded")
         with self._ownership_told(sending):
             self._intend(batch, sending)
-            self._insert(sending)
         return sending
 
-    def _finish(self, sending: _Sending) -> BatchReport:
-        """Reads back, removes, settles, unlinks."""
+    def _apply(self, sending: _Sending, turn: Turn) -> BatchReport:
+        """Inserts what was intended, beside other batches; all else is done in turn."""
         batch = sending.batch
-        with self._ownership_told(sending):
-            self._read_back(sending)
-            self._intend_renamed_away(batch, sending)
-            self._remove(batch, sending)
-            if sending.most:
-                self._work.check_incarnation()
-            try:
+        try:
+            with self._ownership_told(sending):
+                self._insert(sending)
+                turn()
+                self._read_back(sending)
+                self._intend_renamed_away(batch, sending)
+                self._remove(batch, sending)
+                if sending.most:
+                    self._work.check_incarnation()
                 report = self._settle(batch, sending)
-            except ledger.StaleBatch as stale:
-                stale.number = batch.number
-                raise
+        except ledger.StaleBatch:
+            return self._apply(self._intended(self._make_anew(batch.number)), turn)
         self._faults("settled")
         batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
         self._faults("unlinked")

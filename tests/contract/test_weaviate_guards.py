@@ -259,7 +259,7 @@ def test_one_copy_is_asked_once_for_what_is_missing_or_other_than_expected(
     open_with: OpenStore, collection: str, make: MakeObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No replica can lag behind, and by its id an object would be found that an interrupted write left in no index."""
-    from elysia_dagster.stores import weaviate_read
+    from elysia_dagster.stores import weaviate_connection
 
     store = open_with()
     create(store, collection)
@@ -270,6 +270,6 @@ def test_one_copy_is_asked_once_for_what_is_missing_or_other_than_expected(
     def asks(*_: object) -> None:
         raise AssertionError("an object was asked for alone")
 
-    monkeypatch.setattr(weaviate_read.WeaviateReader, "_get", asks)
+    monkeypatch.setattr(weaviate_connection.WeaviateConnection, "object", asks)
     wrong = dict.fromkeys([*hashes, make("missing.py").id], "never written")
     assert store.fetch_hashes(collection, list(wrong), wrong) == hashes

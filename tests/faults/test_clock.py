@@ -18,6 +18,7 @@ from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.errors import LeaseLost, RepositoriesHeld
 from elysia_dagster.models import RunStatus
+from elysia_dagster.sync import upsert
 
 pytestmark = pytest.mark.weaviate
 
@@ -41,7 +42,8 @@ class Clock:
 
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that can be set."""
+    """A clock that can be set, all threads' at once: while it is wrong no other batch may be at work."""
+    monkeypatch.setattr(upsert, "BATCHES_AT_ONCE", 0)
     return Clock(monkeypatch)
 
 

@@ -19,6 +19,7 @@ from elysia_dagster.errors import CollectionMismatch, ElysiaError, StoreUnavaila
 from elysia_dagster.models import RunStatus
 from elysia_dagster.settings import DATABASE_NAME
 from elysia_dagster.stores.weaviate_write import WeaviateWriter
+from elysia_dagster.sync import upsert
 
 pytestmark = pytest.mark.weaviate
 
@@ -102,7 +103,10 @@ def assert_refused(world: WeaviateWorld, lines: Sequence[Line]) -> None:
         *((moment, True) for moment in ("intended:2", "inserted:2", "removed:2")),
     ],
 )
-def test_deleted_in_the_middle_of_a_run(world: WeaviateWorld, moment: str, made_anew: bool) -> None:
+def test_deleted_in_the_middle_of_a_run(
+    world: WeaviateWorld, moment: str, made_anew: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upsert, "BATCHES_AT_ONCE", 0)  # else it is not known what the batch before is at
     apply(world, BASE)
     somebody = make_anew if made_anew else lambda world: drop_collection(world.weaviate, COLLECTION)
     settled = at_passing(world, moment, lambda: somebody(world))
@@ -111,6 +115,20 @@ def test_deleted_in_the_middle_of_a_run(world: WeaviateWorld, moment: str, made_
     assert error.value.exit_code == 2
     assert "elysiactl index forget" in error.value.next_step
     assert_nothing_more(world, settled)
+    assert_refused(world, NEWER)
+
+
+@pytest.mark.parametrize("moment", ["intended:2", "inserted:2", "verified:2", "removed:2"])
+def test_deleted_while_two_batches_are_on_their_way(world: WeaviateWorld, moment: str) -> None:
+    """The batch that had passed its last look at the collection may be settled; it was in the one that is gone."""
+    apply(world, BASE)
+    settled = at_passing(world, moment, lambda: drop_collection(world.weaviate, COLLECTION))
+    with pytest.raises(CollectionMismatch, match=COLLECTION):
+        apply(world, NEWER, batch_size=BATCH_SIZE)
+    stopped_at = settled_lines(world)
+    assert set(settled) <= set(stopped_at)
+    assert len(stopped_at) - len(settled) <= BATCH_SIZE, "what came after it was settled too"
+    assert_nothing_more(world, stopped_at)
     assert_refused(world, NEWER)
 
 

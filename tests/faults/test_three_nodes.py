@@ -19,6 +19,7 @@ from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import RunStatus
 from elysia_dagster.settings import Settings
 from elysia_dagster.stores import open_store
+from elysia_dagster.sync import upsert
 from elysia_dagster.sync.engine import Engine
 
 pytestmark = pytest.mark.weaviate
@@ -105,8 +106,11 @@ def test_one_node_dies_in_the_middle_of_a_run(world: WeaviateWorld, cluster: Wea
     assert_truth(world, BASE, lines, removed, added)
 
 
-def test_two_nodes_die_in_the_middle_of_a_run(world: WeaviateWorld, cluster: WeaviateCluster) -> None:
+def test_two_nodes_die_in_the_middle_of_a_run(
+    world: WeaviateWorld, cluster: WeaviateCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An outage, for as long as they are away; nothing is charged; then the same command completes the same run."""
+    monkeypatch.setattr(upsert, "BATCHES_AT_ONCE", 0)  # between two batches is a moment then
     apply(world, BASE)
     leading = leader(cluster)
     first_victim, second_victim = sorted(cluster.nodes[1:], key=lambda node: node is leading)
