@@ -6,6 +6,7 @@ database, a store or an embedder, so that what is forked is nothing but modules.
 The child kills itself by SIGKILL, or stops and waits, when it passes a named point for the n-th time.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -85,11 +86,17 @@ class Child:
 
 
 class Zygote:
-    """The parent, as the test sees it: a process of its own; a context manager."""
+    """The parent, as the test sees it: a process of its own; a context manager.
+
+    ``modules`` are imported too, so that no child has to.
+    """
+
+    def __init__(self, *modules: str) -> None:
+        self._modules = modules
 
     def __enter__(self) -> "Zygote":
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *self._modules], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         return self
 
@@ -291,4 +298,7 @@ if __name__ == "__main__":
     from elysia_dagster.sync.repair import repair
     from elysia_dagster.sync.retry import retry_run
 
+    with warnings.catch_warnings(record=True):  # what their libraries tell programmers
+        for each in sys.argv[1:]:
+            importlib.import_module(each)
     serve()

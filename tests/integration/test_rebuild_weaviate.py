@@ -53,7 +53,7 @@ def names(weaviate_url: str) -> Iterator[Names]:
 
 @pytest.fixture(scope="module")
 def zygote() -> Iterator[Zygote]:
-    with Zygote() as running:
+    with Zygote("elysia_dagster.stores.weaviate") as running:
         yield running
 
 
