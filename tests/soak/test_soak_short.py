@@ -10,6 +10,8 @@ from faults.mortal import MortalServer
 from soak.aim import Habits
 from soak.play import Soak
 
+pytestmark = pytest.mark.timeout(1800)  # a hang is found by the processes' own limit; this one is for a busy machine
+
 KILLS = 40
 SHORT = Habits(most_lines=7, dagster=0.03, spared=0.03, server=0.05, reach=0.8)
 """Small changesets, few starts of Dagster's, which take ten times as long, and few kills that come too late."""
