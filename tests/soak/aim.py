@@ -23,7 +23,7 @@ class Habits:
 
 
 SHORT = Habits(most_lines=7, dagster=0.03, spared=0.03, server=0.05, reach=0.8)
-"""The suite's: small changesets, few starts of Dagster's, which take ten times as long, few kills that come too late."""
+"""The suite's: small changesets, few starts of Dagster's, which take ten times as long, few kills that come late."""
 
 
 @dataclass
