@@ -96,7 +96,7 @@ mutants: .venv/installed
 
 # About a second for each kill; the seed is printed, and what was found is kept.
 soak: .venv/installed
-	@KILLS="$(KILLS)" STORE="$(STORE)" SEED="$(SEED)" ONLY="$(ONLY)" LINES="$(LINES)" DAGSTER="$(DAGSTER)" \
+	@KILLS="$(KILLS)" STORE="$(STORE)" SEED="$(SEED)" ONLY="$(ONLY)" LINES="$(LINES)" SHORT="$(SHORT)" \
 	  $(BIN)/python -W ignore -m tests.soak
 
 # Eight syncs and all that may run beside them, on SQLite and PostgreSQL.

@@ -2,7 +2,7 @@
 
 Stories are played until so many processes (or servers) have been killed. A story is drawn from the seed and its number,
 so ``ONLY`` plays one of them again: the same changesets, drivers and aims; a kill at a moment lands where it lands.
-``LINES`` (of a changeset, at most) and ``DAGSTER`` (its share of starts) belong to a story like its seed. ``FOLDER`` is
+``LINES`` (of a changeset, at most) and ``SHORT=1`` (as the suite plays) belong to a story like its seed. ``FOLDER`` is
 where all lies, a new one by default. ``BESIDE=1`` plays many processes at once instead, see ``beside``.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from soak import beside
-from soak.aim import Habits
+from soak.aim import SHORT, Habits
 from soak.play import Soak
 
 
@@ -30,9 +30,7 @@ def main() -> None:
     store = asked.get("STORE", "lancedb")
     if store not in ("lancedb", "weaviate"):
         raise SystemExit(f"STORE={store} is none that can be soaked. Give lancedb or weaviate.")
-    habits = Habits(
-        most_lines=int(asked.get("LINES", Habits.most_lines)), dagster=float(asked.get("DAGSTER", Habits.dagster))
-    )
+    habits = SHORT if "SHORT" in asked else Habits(most_lines=int(asked.get("LINES", Habits.most_lines)))
     print(f"SEED={seed} STORE={store}, in {folder}", flush=True)
     with Soak(folder, store=store, seed=seed, say=partial(print, flush=True), habits=habits) as soak:
         is_clean = soak.play(kills=int(asked.get("KILLS", "200")), only=int(asked["ONLY"]) if "ONLY" in asked else None)
