@@ -13,11 +13,11 @@ OVERLAPPING: tuple[Mutant, ...] = (
         before="""\
                     with self._ownership_told(sending):
                         while background.is_full:
-                            yield background.result()
+                            yield self._counted(background)
 """,
         after="""\
                     while background.is_full:
-                        yield background.result()
+                        yield self._counted(background)
 """,
         loses="overtaken with batches under way, the documents of the one that is only intended are not suspect",
         tests=(f"{PIPELINE}::test_overtaken_with_three_batches_in_hand_all_are_suspect",),
@@ -27,7 +27,7 @@ OVERLAPPING: tuple[Mutant, ...] = (
         file=UPSERT,
         before="""\
                 while background.has_tasks:
-                    yield background.result()
+                    yield self._counted(background)
                 raise
 """,
         after="                raise\n",
@@ -75,7 +75,6 @@ OVERLAPPING: tuple[Mutant, ...] = (
         loses="a batch is settled after its run's lease was given back",
         tests=(
             "unit/test_background.py::test_its_block_ends_when_the_tasks_have_ended",
-            f"{PIPELINE}::test_batches_under_way_are_settled_where_who_sends_meets_a_bug",
             f"{PIPELINE}::test_who_wants_no_more_reports_leaves_a_run_that_can_be_resumed",
         ),
     ),

@@ -62,9 +62,11 @@ def test_no_more_tasks_than_asked_for(threads: int) -> None:
     with Background[object](threads=threads) as background:
         for _ in range(max(1, threads)):
             background.start(lambda _turn: threads and go_on.wait(LIMIT_S))
-        with pytest.raises(AssertionError):
-            background.start(lambda _turn: None)
-        go_on.set()
+        try:
+            with pytest.raises(AssertionError):
+                background.start(lambda _turn: None)
+        finally:
+            go_on.set()
 
 
 def test_two_tasks_overlap_and_the_second_waits_for_its_turn() -> None:
