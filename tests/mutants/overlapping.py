@@ -13,11 +13,11 @@ OVERLAPPING: tuple[Mutant, ...] = (
         before="""\
                     with self._ownership_told(sending):
                         while background.is_full:
-                            yield background.result()
+                            yield self._counted(background)
 """,
         after="""\
                     while background.is_full:
-                        yield background.result()
+                        yield self._counted(background)
 """,
         loses="overtaken with batches under way, the documents of the one that is only intended are not suspect",
         tests=(f"{PIPELINE}::test_overtaken_with_three_batches_in_hand_all_are_suspect",),
@@ -27,7 +27,7 @@ OVERLAPPING: tuple[Mutant, ...] = (
         file=UPSERT,
         before="""\
                 while background.has_tasks:
-                    yield background.result()
+                    yield self._counted(background)
                 raise
 """,
         after="                raise\n",
