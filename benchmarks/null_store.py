@@ -52,6 +52,10 @@ class NullStore:
         """As if it were new."""
         return self.ensure_collection(collection, incarnation=incarnation, model_id=model_id, dimensions=dimensions)
 
+    def drop_collection(self, collection: str, *, incarnation: str) -> None:
+        """Forgets it."""
+        self._collections.pop(collection, None)
+
     def vectorizer(self, collection: str) -> str | None:
         """None."""
         return None

@@ -80,6 +80,9 @@ class RecordingStore:
         for each in [each.id for each in self.objects.values() if each.document_id in set(document_ids)]:
             del self.objects[each]
 
+    def drop_collection(self, collection: str, *, incarnation: str) -> None:
+        self.collections.pop(collection, None)
+
     def vectorizer(self, collection: str) -> str | None:
         return self.own_model
 

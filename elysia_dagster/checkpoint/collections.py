@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, and_, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from elysia_dagster.checkpoint import clock
@@ -30,8 +30,18 @@ def find_collection(database: Database, store: str, name: str) -> CollectionReco
             .mappings()
             .one_or_none()
         )
-    if row is None:
-        return None
+    return None if row is None else record_of(row)
+
+
+def load_collection(database: Database, collection_id: int) -> CollectionRecord:
+    """The collection of that number, which is one that the ledger knows."""
+    with database.read() as connection:
+        row = connection.execute(select(collections).where(collections.c.collection_id == collection_id)).mappings()
+        return record_of(row.one())
+
+
+def record_of(row: RowMapping) -> CollectionRecord:
+    """A whole row of the table."""
     return CollectionRecord(**{key: value for key, value in row.items() if key != "created_at"})
 
 

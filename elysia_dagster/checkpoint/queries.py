@@ -24,6 +24,10 @@ REPAIR_IDENTITY = "reconcile:"
 """How the identity of a repair begins, which is a run without a changeset; a collection's id follows."""
 
 
+REBUILD_IDENTITY = "rebuild:"
+"""How the identity of a run begins that makes a collection anew from another; the new one's id follows."""
+
+
 def list_runs(database: Database, *, limit: int = 20) -> list[RunRecord]:
     """The latest runs, newest first."""
     with database.read() as connection:
@@ -136,6 +140,11 @@ def is_repair(run: RunRecord) -> bool:
     return (run.identity or "").startswith(REPAIR_IDENTITY)
 
 
+def is_rebuild(run: RunRecord) -> bool:
+    """Whether a run carries documents over from another collection."""
+    return (run.identity or "").startswith(REBUILD_IDENTITY)
+
+
 def repair_command(collection: str, store: str) -> str:
     """What to type to repair a collection, or to go on with that."""
     return shlex.join(["elysiactl", "index", "reconcile", "--collection", collection, "--store", store, "--repair"])
@@ -150,6 +159,7 @@ def retry_command(run: RunRecord, failures: Sequence[Mapping[str, Any]]) -> str:
 
 def summarize(database: Database) -> dict[str, Any]:
     """Totals over all runs, and where every collection and repository stands."""
+    origin, heir = collections.alias("origin"), collections.alias("heir")
     with database.read() as connection:
         totals = connection.execute(
             select(
@@ -185,9 +195,13 @@ def summarize(database: Database) -> dict[str, Any]:
                     func.count(documents.c.path)
                     .filter(documents.c.state.in_([DocumentState.WRITING.value, DocumentState.SUSPECT.value]))
                     .label("unsure"),
+                    origin.c.name.label("rebuilt_from"),
+                    heir.c.name.label("replaced_by"),
                 )
                 .outerjoin(documents, documents.c.collection_id == collections.c.collection_id)
-                .group_by(collections.c.collection_id)
+                .outerjoin(origin, origin.c.collection_id == collections.c.rebuilt_from)
+                .outerjoin(heir, heir.c.collection_id == collections.c.replaced_by)
+                .group_by(collections.c.collection_id, origin.c.name, heir.c.name)
                 .order_by(collections.c.name)
             ).mappings()
         ]

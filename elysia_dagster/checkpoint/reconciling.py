@@ -31,7 +31,7 @@ def all_documents(database: Database, collection_id: int, repository: str | None
 
     Read in slices, so that writers go on; a row that is added meanwhile may be missed.
     """
-    for name in _repositories(database, collection_id) if repository is None else [repository]:
+    for name in repositories_in_ledger(database, collection_id) if repository is None else [repository]:
         after: str | None = None
         while True:
             where = [documents.c.collection_id == collection_id, documents.c.repository == name]
@@ -47,8 +47,9 @@ def all_documents(database: Database, collection_id: int, repository: str | None
             after = rows[-1].path
 
 
-def _repositories(database: Database, collection_id: int) -> list[str]:
-    """Sorted here: a server may sort names in another way."""
+def repositories_in_ledger(database: Database, collection_id: int) -> list[str]:
+    """Every repository that a collection has a row of, in the order of their bytes."""
+    # sorted here: a server may sort names in another way
     with database.read() as connection:
         found = connection.execute(
             select(documents.c.repository).where(documents.c.collection_id == collection_id).distinct()

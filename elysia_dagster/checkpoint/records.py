@@ -80,7 +80,10 @@ class RunRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CollectionRecord:
-    """A row of ``collections``: what the ledger knows of a collection."""
+    """A row of ``collections``: what the ledger knows of a collection.
+
+    ``rebuilt_from`` and ``replaced_by`` name other rows, see ``checkpoint/rebuilding.py``.
+    """
 
     collection_id: int
     store: str
@@ -90,6 +93,8 @@ class CollectionRecord:
     dimensions: int
     chunker: str
     adopted_sequence: int = 0
+    rebuilt_from: int | None = None
+    replaced_by: int | None = None
 
 
 class DocumentRow(NamedTuple):

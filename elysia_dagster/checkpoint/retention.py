@@ -157,27 +157,32 @@ def forget_collection(database: Database, store: str, name: str, host: Host) -> 
                 )
         for run in unfinished:
             cancel_run(connection, run)
-        its_runs = and_(sync_runs.c.store == store, sync_runs.c.collection_name == name)
-        connection.execute(update(sync_runs).where(its_runs).values(identity=None))
-        connection.execute(
-            update(failed_lines)
-            .where(failed_lines.c.run_id.in_(select(sync_runs.c.run_id).where(its_runs)))
-            .values(next_retry_at=None)
+        held = forget_contents(connection, found, store, name)
+        for other in (collections.c.rebuilt_from, collections.c.replaced_by):  # its number may be given again
+            connection.execute(update(collections).where(other == found).values({other.name: None}))
+        connection.execute(delete(collections).where(collections.c.collection_id == found))
+    return held
+
+
+def forget_contents(connection: Connection, collection_id: int, store: str, name: str) -> int:
+    """Removes all that the ledger knows is in a collection, in the caller's transaction; how many documents it had.
+
+    None of its finished runs counts, or is tried again, from then on.
+    """
+    its_runs = and_(sync_runs.c.store == store, sync_runs.c.collection_name == name)
+    connection.execute(update(sync_runs).where(its_runs).values(identity=None))
+    connection.execute(
+        update(failed_lines)
+        .where(failed_lines.c.run_id.in_(select(sync_runs.c.run_id).where(its_runs)))
+        .values(next_retry_at=None)
+    )
+    held = connection.execute(
+        select(func.count()).where(
+            documents.c.collection_id == collection_id, documents.c.state != DocumentState.ABSENT.value
         )
-        held = connection.execute(
-            select(func.count()).where(
-                documents.c.collection_id == found, documents.c.state != DocumentState.ABSENT.value
-            )
-        ).scalar_one()
-        for table in (
-            documents,
-            removed_folders,
-            repository_changesets,
-            repository_claims,
-            run_repositories,
-            collections,
-        ):
-            connection.execute(delete(table).where(table.c.collection_id == found))
+    ).scalar_one()
+    for table in (documents, removed_folders, repository_changesets, repository_claims, run_repositories):
+        connection.execute(delete(table).where(table.c.collection_id == collection_id))
     return int(held)
 
 

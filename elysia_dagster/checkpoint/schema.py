@@ -116,6 +116,10 @@ collections = Table(
     # the run that took it over, 0 for one of our own making: no run before it counts as applied
     Column("adopted_sequence", Integer, nullable=False, server_default=text("0")),
     Column("created_at", Text, nullable=False),
+    # the collection that it is being rebuilt from: until the switch nothing but the rebuild writes it
+    Column("rebuilt_from", Integer),
+    # the collection that has taken its place, or is just about to: no changeset is applied to it any more
+    Column("replaced_by", Integer),
     UniqueConstraint("store", "name"),
 )
 

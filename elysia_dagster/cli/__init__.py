@@ -24,6 +24,7 @@ import click
 
 from elysia_dagster.cli.failed import failed
 from elysia_dagster.cli.keeping import abandon, cleanup, forget, where
+from elysia_dagster.cli.rebuild import rebuild
 from elysia_dagster.cli.reconcile import reconcile
 from elysia_dagster.cli.search import search
 from elysia_dagster.cli.status import status
@@ -64,7 +65,8 @@ def index() -> None:
     """
 
 
-for _command in (sync, status, failed, resume, retry, abandon, unlock, reconcile, search, cleanup, forget, where):
+_COMMANDS = (sync, status, failed, resume, retry, abandon, unlock, reconcile, rebuild, search, cleanup, forget, where)
+for _command in _COMMANDS:
     index.add_command(_command)
 
 

@@ -60,11 +60,16 @@ def search(
         raise UsageError("Nothing was indexed yet.", next_step="See: elysiactl index sync --help")
 
     from elysia_dagster.cli.work import opened_engine
+    from elysia_dagster.stores.aliases import Aliasing
 
     with opened_engine(settings, terminal) as engine:
         where = engine.store(store or "")
+        if isinstance(where, Aliasing):
+            name = where.resolve(name)
         if where.describe(name) is None:
             raise _not_there(engine, name, where.url)
+        if heir := _heir_of(engine, name, where.url):
+            terminal.note(f"{name} is no longer kept true: it was rebuilt as {heir}.")
         ranking = SearchMode(mode)
         vector = None if ranking is SearchMode.TEXT else _vector_of(engine, text, name, where.url, embedder)
         hits = where.search(
@@ -84,11 +89,26 @@ def _not_there(engine: "Engine", collection: str, store: str) -> CollectionMisma
     from elysia_dagster.checkpoint.collections import stores_of
 
     elsewhere = stores_of(engine.database, collection)
-    if not elsewhere:
+    if heir := _heir_of(engine, collection, store):
+        next_step = f"It was rebuilt as {heir}."
+    elif not elsewhere:
         next_step = "See: elysiactl index status --summary"
     else:
         next_step = f"It is in {' and '.join(elsewhere)}: name that with --store, or ELYSIACTL_STORE."
     return CollectionMismatch(f"There is no collection {collection} in {store}.", next_step=next_step)
+
+
+def _heir_of(engine: "Engine", collection: str, store: str) -> str:
+    """The options that name the collection which has taken this one's place, '' where none has."""
+    from elysia_dagster.checkpoint.collections import find_collection, load_collection
+
+    known = find_collection(engine.database, store, collection)
+    if known is None or known.replaced_by is None:
+        return ""
+    heir = load_collection(engine.database, known.replaced_by)
+    if heir.rebuilt_from is not None:  # not yet
+        return ""
+    return f"--collection {heir.name}" + ("" if heir.store == store else f" --store {heir.store}")
 
 
 def _vector_of(engine: "Engine", text: str, collection: str, store: str, spec: str | None) -> "np.ndarray | None":

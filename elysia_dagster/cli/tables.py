@@ -126,6 +126,11 @@ def show_summary(terminal: Terminal, database: Database, *, as_json: bool) -> No
             )
         terminal.result("")
         listing.show(terminal)
+        for row in summary["collections"]:
+            if row["replaced_by"]:
+                terminal.result(f"{row['name']} ({row['store']}) takes no changeset: {row['replaced_by']} replaces it.")
+            if row["rebuilt_from"]:
+                terminal.result(f"{row['name']} ({row['store']}) is being rebuilt from {row['rebuilt_from']}.")
     if summary["repositories"]:
         listing = Listing(names=("repository", "collection", "commit", "branch", "moved (UTC)", "state"))
         for row in summary["repositories"]:

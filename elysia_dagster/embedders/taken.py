@@ -52,14 +52,19 @@ def embed_taken(embedder: Embedder, texts: Sequence[str]) -> Taken:
     """What an embedder takes of the texts. Raises ``EmbedderUnavailable``."""
     if isinstance(embedder, TakesApart):
         return embedder.embed_taken(texts)
+    try:
+        return Taken(vectors=embedder.embed(texts))
+    except LineError as error:
+        if len(texts) == 1:
+            return Taken(vectors=np.zeros((1, embedder.dimensions), dtype=np.float32), refused={0: error})
     taken = Taken(vectors=np.zeros((len(texts), embedder.dimensions), dtype=np.float32))
-    _halve_plainly(embedder, texts, range(len(texts)), taken)
+    middle = len(texts) // 2
+    _take_plainly(embedder, texts, range(middle), taken)
+    _take_plainly(embedder, texts, range(middle, len(texts)), taken)
     return taken
 
 
-def _halve_plainly(embedder: Embedder, texts: Sequence[str], indices: Sequence[int], taken: Taken) -> None:
-    if not indices:
-        return
+def _take_plainly(embedder: Embedder, texts: Sequence[str], indices: Sequence[int], taken: Taken) -> None:
     try:
         taken.vectors[list(indices)] = embedder.embed([texts[index] for index in indices])
     except LineError as error:
@@ -67,8 +72,8 @@ def _halve_plainly(embedder: Embedder, texts: Sequence[str], indices: Sequence[i
             taken.refused[indices[0]] = error
             return
         middle = len(indices) // 2
-        _halve_plainly(embedder, texts, indices[:middle], taken)
-        _halve_plainly(embedder, texts, indices[middle:], taken)
+        _take_plainly(embedder, texts, indices[:middle], taken)
+        _take_plainly(embedder, texts, indices[middle:], taken)
 
 
 def take_by_halves(

@@ -48,6 +48,13 @@ class VectorStore(Protocol):
         """
         ...
 
+    def drop_collection(self, collection: str, *, incarnation: str) -> None:
+        """Removes a collection with all that is in it; one that is not there is no error.
+
+        Of a store with tenants, the tenant alone. Raises ``CollectionMismatch`` where it carries another incarnation.
+        """
+        ...
+
     def vectorizer(self, collection: str) -> str | None:
         """Names the model that the store itself makes this collection's vectors with, or would if it created it.
 

@@ -99,6 +99,13 @@ class LanceDBStore:
             raise changed_hands(collection, self.url)
         return adopted
 
+    def drop_collection(self, collection: str, *, incarnation: str) -> None:
+        """Removes a table; whoever reads it at the moment may be told that it is not there."""
+        there = self.describe(collection)
+        if there is not None and there.incarnation != incarnation:
+            raise changed_hands(collection, self.url)
+        self._tables.drop(collection)
+
     def _complete(self, collection: str, schema: pa.Schema) -> None:
         """Adds the columns of ``schema`` that a table lacks, empty. Raises ``CollectionMismatch`` for another type."""
         if self._tables.read(collection, lambda table: rows.missing_columns(collection, table.schema, schema)):

@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+import secrets
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -71,6 +73,21 @@ class TableFolder:
             self._sync(collection)
             sync_folder(self.folder)
         return True
+
+    def drop(self, collection: str) -> None:
+        """Removes a table and what an interrupted removal of it has left; none that is there is no error."""
+        aside = f".{collection}.dropped-"
+        if not self.folder.is_dir():
+            return
+        with self._locked(collection):
+            if self._table_folder(collection).is_dir():  # out of the way at once: half a table can be read by nobody
+                self._table_folder(collection).rename(self.folder / f"{aside}{secrets.token_hex(4)}")
+                sync_folder(self.folder)
+            with self._guard:
+                self._tables.pop(collection, None)
+                self._syncers.pop(collection, None)
+            for each in self.folder.glob(f"{aside}*"):
+                shutil.rmtree(each, ignore_errors=True)
 
     def write(self, collection: str, write: Callable[[Table, int], None]) -> None:
         """Runs ``write(table, uncovered_writes)`` under the table's lock, brings it to the disk, and sees to the index.

@@ -21,8 +21,10 @@ from elysia_dagster.models import (
 from elysia_dagster.settings import Settings
 from elysia_dagster.stores.objects import requests, why_rejected
 from elysia_dagster.stores.weaviate_address import parse_address
+from elysia_dagster.stores.weaviate_aliases import WeaviateAliases
 from elysia_dagster.stores.weaviate_connection import WeaviateConnection
 from elysia_dagster.stores.weaviate_description import Marks
+from elysia_dagster.stores.weaviate_drop import drop_collection
 from elysia_dagster.stores.weaviate_objects import distinct, is_uuid
 from elysia_dagster.stores.weaviate_read import PageSizes, WeaviateReader
 from elysia_dagster.stores.weaviate_search import search_collection
@@ -68,6 +70,7 @@ class WeaviateStore:
             stop_requested=self._is_asked_to_stop,
         )
         self._structure = WeaviateStructure(self._connection, settings)
+        self._aliases = WeaviateAliases(self._connection)
         self._sizes = PageSizes()
 
     def describe(self, collection: str) -> CollectionInfo | None:
@@ -86,6 +89,26 @@ class WeaviateStore:
         """Writes the new marks into the collection's description; the rest of that stays."""
         marks = Marks(incarnation=incarnation, model_id=model_id, dimensions=dimensions)
         return self._structure.adopt(collection, marks, expected=expected).info
+
+    def drop_collection(self, collection: str, *, incarnation: str) -> None:
+        """Drops the collection, or the tenant that is set."""
+        drop_collection(self._connection, self._structure, collection, incarnation)
+
+    def resolve(self, name: str) -> str:
+        """The collection that a name means (``Aliasing``)."""
+        return self._aliases.resolve(name)
+
+    def can_alias(self) -> bool:
+        """Whether the server is 1.32 or newer, and no tenant is set."""
+        return self._aliases.are_possible()
+
+    def aliases_of(self, collection: str) -> list[str]:
+        """Its aliases, sorted."""
+        return self._aliases.of(collection)
+
+    def point_alias(self, alias: str, collection: str) -> None:
+        """Moves or makes an alias."""
+        self._aliases.point(alias, collection)
 
     def vectorizer(self, collection: str) -> str | None:
         """The module, model and settings that make this collection's vectors, or would make a new one's."""

@@ -13,6 +13,7 @@ from elysia_dagster.models import CollectionInfo
 from elysia_dagster.stores.base import VectorStore
 from elysia_dagster.sync.adopt import adopt_collection, provisional_incarnation
 from elysia_dagster.sync.chunk import CHUNKER_ID
+from elysia_dagster.sync.succession import check_takes
 
 if TYPE_CHECKING:
     from elysia_dagster.sync.engine import Engine
@@ -29,10 +30,12 @@ def open_collection(engine: "Engine", run: RunRecord, *, adopt: bool = False) ->
     store = engine.store(run.store)
     embedder = engine.embedder_of(run)
     known = collections.find_collection(engine.database, run.store, run.collection_name)
+    if known is not None:
+        check_takes(engine.database, known, run)
     # asked in this order, since another process registers a collection, then creates it, then writes into it
     holds = known is not None and collections.holds_documents(engine.database, known.collection_id)
     if known is not None and holds and not adopt:
-        _check_model(known, embedder)  # told without asking anybody
+        check_model(known, embedder)  # told without asking anybody
     embedder.check()
     there = store.describe(run.collection_name)
     if known is None and there is not None:
@@ -51,9 +54,10 @@ def open_collection(engine: "Engine", run: RunRecord, *, adopt: bool = False) ->
         if run.dry_run:
             return None
         known = _register(engine, run, embedder)
+    check_takes(engine.database, known, run)  # again: another process may have registered it
     if there is None and not holds and not run.dry_run:
         known = _as_asked(engine, known, embedder)
-    _check_model(known, embedder)
+    check_model(known, embedder)
     _check_dimensions(known, embedder)
     if there is not None and there.incarnation != known.incarnation:
         raise _not_ours(known, there)
@@ -111,7 +115,7 @@ def _as_asked(engine: "Engine", known: CollectionRecord, embedder: Embedder) -> 
     )
 
 
-def _check_model(known: CollectionRecord, embedder: Embedder) -> None:
+def check_model(known: CollectionRecord, embedder: Embedder) -> None:
     """Raises ``CollectionMismatch`` for another embedder than the collection's."""
     if known.model != embedder.model_id:
         raise CollectionMismatch(

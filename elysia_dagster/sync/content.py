@@ -17,6 +17,9 @@ from typing import Any
 from elysia_dagster.errors import LineError
 from elysia_dagster.sync.confine import ConfinedFolder, FileContent, SymbolicLink, check_relative_path
 
+_YEAR_10000 = 253_402_300_800.0
+"""In seconds since 1970: a date ends before."""
+
 LINK_SKIPPED = "symbolic link: never followed"
 
 _TYPES = {
@@ -87,7 +90,7 @@ def _resolve(
     if inline is not None:
         if folder is not None:
             _refuse_link(folder, path)
-        return Content(data=inline, modified_at=None)
+        return Content(data=inline, modified_at=_moment(record.get("modified_at")))
     reference = record.get("content_ref")
     if reference is not None:
         if folder is not None:
@@ -101,6 +104,11 @@ def _resolve(
             next_step="Add the folder that holds the repository as --root.",
         )
     return Content(data=file.data, modified_at=file.modified_at)
+
+
+def _moment(seconds: Any) -> float | None:
+    """When the file of a line's content was last changed, where the line says so in seconds since 1970 (UTC)."""
+    return seconds if type(seconds) is float and 0 <= seconds < _YEAR_10000 else None
 
 
 def check_types(record: Mapping[str, Any], path: str) -> None:

@@ -247,7 +247,7 @@ class BatchMaker:
         first = row = 0
         for change in prepared:
             end = first + len(change.chunks)
-            refused = min(taken.refused.keys() & range(first, end), default=None)
+            refused = min(taken.refused.keys() & range(first, end), default=None) if taken.refused else None
             if refused is not None:
                 kept[first:end] = False
                 changes.append(_refused(change, change.chunks[refused - first], taken.refused[refused]))

@@ -10,6 +10,7 @@ from elysia_dagster.errors import LineError
 
 _ESCAPE = re.compile(rb'\\(?:([abtnvfr"\\])|([0-3][0-7]{2}))')
 _QUOTED = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SPECIAL = re.compile(r'["\\\x00-\x1f\x7f]')
 _LETTERS = {
     b"a": b"\a",
     b"b": b"\b",
@@ -46,6 +47,13 @@ def unquote(path: str) -> str:
         return _ESCAPE.sub(_decode_escape, inner).decode("utf-8")
     except UnicodeError as error:
         raise LineError(f"The quoted path {path!r:.200} is not UTF-8.", permanent=True) from error
+
+
+def quote(path: str) -> str:
+    """A path as ``unquote`` reads it: as it is, unless it begins with a double quote."""
+    if not path.startswith('"'):
+        return path
+    return '"' + _SPECIAL.sub(lambda found: f"\\{ord(found.group()):03o}", path) + '"'
 
 
 def split_rename(path: str) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ OPEN_FOLDERS = 256
 
 class Locator:
     """Finds repositories below ``roots``; lines that name none belong to ``repo``, else to the first root itself.
+    Without a root no repository has a folder: lines must carry their content.
 
     ``decided`` gives folders that an earlier process found, by repository.
     """
@@ -22,7 +23,7 @@ class Locator:
     def __init__(self, roots: Sequence[Path], repo: str, decided: dict[str, str] | None = None) -> None:
         self._given = tuple(roots)
         self.roots = tuple(root.resolve() for root in roots)
-        self.default = check_repository_name(repo) if repo else self.roots[0].name or "root"
+        self.default = check_repository_name(repo) if repo else (self.roots[0].name if roots else "") or "root"
         self._named = bool(repo)
         self._folders: dict[str, ConfinedFolder | LineError | None] = {}
         self._places: dict[str, str] = {}
@@ -74,6 +75,8 @@ class Locator:
             check_repository_name(repository)  # whoever asks: it becomes part of a path
         except LineError as error:
             return error
+        if not self.roots:
+            return None
         place = self._known.get(repository)
         if place is None:
             try:

@@ -176,13 +176,13 @@ def _folder(locator: Locator | None, repository: str) -> ConfinedFolder | None:
 
 def _of_line(source: _Source, change: PlannedChange, max_bytes: int) -> Content | None:
     parsed = parse_record(source.raw_line(change))
-    if not isinstance(parsed, ParsedLine) or source.locator is None:
+    if not isinstance(parsed, ParsedLine):
         return None
     found = resolve_content(
         parsed.record,
         path=change.path,
         folder=_folder(source.locator, change.repository),
-        roots=source.locator.roots,
+        roots=source.locator.roots if source.locator is not None else (),  # a rebuild's lines carry all
         max_document_bytes=max_bytes,
     )
     return found if isinstance(found, Content) else None

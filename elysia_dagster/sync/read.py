@@ -34,7 +34,8 @@ class SyncRequest:
     """What a start asks for. ``changeset`` None reads ``stream`` (standard input).
 
     ``adopt`` takes over a collection that is not this checkpoint's; two starts that differ in it alone
-    are the same run.
+    are the same run. ``rebuilds`` is the number of the collection that is made anew by it, in the ledger; ``source``
+    says where ``stream`` comes from.
     """
 
     changeset: Path | None
@@ -50,6 +51,8 @@ class SyncRequest:
     dry_run: bool = False
     force: bool = False
     adopt: bool = False
+    rebuilds: int | None = None
+    source: str = "<stdin>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
     FailureLimit.parse(request.max_failures)
     engine.store_url(request.store)
     engine.expect_embedder(request.embedder)  # a spec that names nothing is said before anything is read
-    source = _as_text(request.changeset) if request.changeset else "<stdin>"
+    source = _as_text(request.changeset) if request.changeset else request.source
     run_id = runs.new_run_id()
     with _incoming(engine, run_id) as incoming:
         engine.faults("spool-begun")
@@ -365,7 +368,7 @@ def manifest_of(run: RunRecord, *, resumed: bool, finished: bool = False) -> Cha
 
 
 def run_identity(request: SyncRequest, store_url: str, spooled: Spooled) -> str:
-    """What makes two starts the same run, as a SHA-256 in hex.
+    """What makes two starts the same run, as a SHA-256 in hex; of a rebuild what it makes stands before it.
 
     How lines are separated belongs to it, since the same bytes say something else under ``--null``.
     """
@@ -378,7 +381,8 @@ def run_identity(request: SyncRequest, store_url: str, spooled: Spooled) -> str:
         "null": spooled.null_separated,
         "dry_run": request.dry_run,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return identity if request.rebuilds is None else f"{queries.REBUILD_IDENTITY}{request.rebuilds}:{identity}"
 
 
 def check_collection_name(name: str) -> None:

@@ -77,7 +77,7 @@ def repair(comparison: Comparison, *, foreign: bool = False, send_again: Path | 
                     while block := file.read(1 << 20):
                         target.write(block)
                 engine.faults("reconcile-listed")
-                report.command = _command(known, options, list(origins.roots), report.file)
+                report.command = sync_command(known, options, list(origins.roots), report.file)
         finally:
             origins.close()
         runs.finish_run(engine.database, work.lease)
@@ -156,7 +156,8 @@ def _own_words(known: CollectionRecord) -> Iterator[None]:
         raise
 
 
-def _command(known: CollectionRecord, options: RunOptions, roots: list[str], file: Path) -> str:
+def sync_command(known: CollectionRecord, options: RunOptions, roots: list[str], file: Path) -> str:
+    """What to type to sync a changeset into a collection; of ``roots`` those that are there."""
     named = [each for root in roots if Path(root).is_dir() for each in ("--root", root)]
     where = ["--collection", known.name, "--store", known.store, "--embedder", options.embedder]
     return shlex.join(["elysiactl", "index", "sync", *where, *named, str(file)])

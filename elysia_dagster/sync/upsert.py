@@ -133,8 +133,8 @@ class BatchUpserter:
             self._intend(batch, sending)
         return sending
 
-    def _apply(self, sending: _Sending, turn: Turn) -> BatchReport:
-        """Inserts what was intended, beside other batches; all else is done in turn."""
+    def _apply(self, sending: _Sending, turn: Turn, *, is_anew: bool = False) -> BatchReport:
+        """Inserts what was intended, beside other batches; all else is done in turn. Stale, it is made anew, once."""
         batch = sending.batch
         try:
             with self._ownership_told(sending):
@@ -148,7 +148,9 @@ class BatchUpserter:
                 report = self._settle(batch, sending)
         except ledger.StaleBatch:
             self._tracker.take_back_batch()
-            return self._apply(self._intended(self._make_anew(batch.number)), turn)
+            if is_anew:
+                raise  # it would go on for ever: what was prepared just now is not what the ledger says
+            return self._apply(self._intended(self._make_anew(batch.number)), turn, is_anew=True)
         self._faults("settled")
         batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
         self._faults("unlinked")

@@ -337,3 +337,22 @@ def test_a_collection_that_is_not_the_expected_one_is_not_adopted(
     with pytest.raises(CollectionMismatch, match=r"taken over by another process.*--adopt again"):
         store.adopt_collection(collection, incarnation="two", model_id="hash-2", dimensions=8, expected=expected)
     assert store.describe(collection) == before
+
+
+def test_a_collection_is_dropped_by_who_knows_it(
+    store: VectorStore, collection: str, make: MakeObject, open_again: Callable[[], VectorStore]
+) -> None:
+    store.upsert(collection, [make()])
+    other = open_again()
+    with pytest.raises(CollectionMismatch):
+        other.drop_collection(collection, incarnation="another")
+    assert store.count(collection) == 1
+    for client in (other, store):  # the second time there is none
+        client.drop_collection(collection, incarnation="one")
+        assert client.describe(collection) is None
+        with pytest.raises(CollectionMismatch):
+            client.count(collection)
+    made = store.ensure_collection(collection, incarnation="two", model_id="hash-2", dimensions=8)
+    assert (made.incarnation, store.count(collection)) == ("two", 0)
+    store.upsert(collection, [make(chunk=1)])
+    assert len(by_id(other, collection)) == 1

@@ -15,6 +15,7 @@ from elysia_dagster.errors import CollectionMismatch
 from elysia_dagster.models import SearchMode, SearchQuery, StoreObject
 from elysia_dagster.settings import Settings
 from elysia_dagster.stores import open_store
+from elysia_dagster.stores.aliases import Aliasing
 from elysia_dagster.stores.base import VectorStore
 
 pytestmark = pytest.mark.weaviate
@@ -237,6 +238,11 @@ def test_tenants_are_contents_of_their_own(
     assert (one.count(collection), two.count(collection)) == (2, 1)
     two.delete_objects(collection, [new().id])
     assert (one.count(collection), two.count(collection)) == (2, 0)
+    two.drop_collection(collection, incarnation="second")
+    assert two.describe(collection) is None
+    assert one.count(collection) == 2, "the other tenant's are not dropped"
+    assert isinstance(one, Aliasing)
+    assert not one.can_alias(), "an alias would name all tenants"
     with pytest.raises(CollectionMismatch, match="has tenants, and none is named"):
         open_with().describe(collection)
 

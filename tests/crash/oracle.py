@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 from crash.held import LANCEDB_TOLERANCE, WEAVIATE_TOLERANCE, Held, lancedb_holds, weaviate_holds
+from other_embedder import SPEC as FOLDED
+from other_embedder import FoldedEmbedder
 
 from elysia_dagster.embedders import open_embedder
 from elysia_dagster.models import StoreObject, document_id, object_id
@@ -121,16 +123,16 @@ class Oracle:
 
 
 @functools.cache
-def expected_objects(key: Key, text: str) -> dict[str, Held]:
+def expected_objects(key: Key, text: str, collection: str = COLLECTION, spec: str = "hashing") -> dict[str, Held]:
     """The objects of one document, by id, with the properties that do not depend on when it was written."""
     repository, path = key
     chunks = chunk_text(text, path)
-    embedder = open_embedder("hashing")
+    embedder = FoldedEmbedder() if spec == FOLDED else open_embedder(spec)
     vectors = embedder.embed([chunk.text for chunk in chunks])
     content = text.encode()
     objects = (
         Held(
-            id=object_id(COLLECTION, repository, path, chunk.index),
+            id=object_id(collection, repository, path, chunk.index),
             properties={
                 "file_path": f"{repository}/{path}",
                 "relative_path": path,
@@ -138,7 +140,7 @@ def expected_objects(key: Key, text: str) -> dict[str, Held]:
                 "repository": repository,
                 "language": language_of(path),
                 "extension": extension_of(path),
-                "document_id": document_id(COLLECTION, repository, path),
+                "document_id": document_id(collection, repository, path),
                 "chunk_index": chunk.index,
                 "content": chunk.text,
                 "start_line": chunk.start_line,
@@ -172,17 +174,24 @@ def assert_everything(state: Path, oracle: Oracle, *, weaviate: str = "") -> Non
         assert left <= KEPT_FILES, f"left over in the folder of {run_id}: {left - KEPT_FILES}"
 
 
-def assert_store(state: Path, oracle: Oracle, *, weaviate: str = "") -> None:
+def assert_store(
+    state: Path, oracle: Oracle, *, weaviate: str = "", collection: str = COLLECTION, spec: str = "hashing"
+) -> None:
     """Every object of the collection, read past the adapter, is what the model says."""
-    if weaviate:
-        assert_collection(weaviate_holds(weaviate, COLLECTION), oracle, tolerance=WEAVIATE_TOLERANCE)
-    else:
-        assert_collection(lancedb_holds(state, COLLECTION), oracle, tolerance=LANCEDB_TOLERANCE)
+    held = weaviate_holds(weaviate, collection) if weaviate else lancedb_holds(state, collection)
+    tolerance = WEAVIATE_TOLERANCE if weaviate else LANCEDB_TOLERANCE
+    assert_collection(held, oracle, tolerance=tolerance, collection=collection, spec=spec)
 
 
-def assert_collection(held: Sequence[Held], oracle: Oracle, *, tolerance: float) -> None:
+def assert_collection(
+    held: Sequence[Held], oracle: Oracle, *, tolerance: float, collection: str = COLLECTION, spec: str = "hashing"
+) -> None:
     """Nothing missing, doubled, stale or left over, no property more or less, every vector its text's."""
-    wanted = {id_: each for key, text in oracle.documents.items() for id_, each in expected_objects(key, text).items()}
+    wanted = {
+        id_: each
+        for key, text in oracle.documents.items()
+        for id_, each in expected_objects(key, text, collection, spec).items()
+    }
     ids = [each.id for each in held]
     assert len(ids) == len(set(ids)), "an object is there twice"
     missing = [_name(each) for id_, each in wanted.items() if id_ not in set(ids)]
@@ -204,9 +213,14 @@ def _name(held: Held) -> tuple[object, object]:
     return held.properties.get("file_path"), held.properties.get("chunk_index")
 
 
-def assert_ledger(connection: sqlite3.Connection, oracle: Oracle) -> None:
+def assert_ledger(
+    connection: sqlite3.Connection, oracle: Oracle, *, collection: str = COLLECTION, spec: str = "hashing"
+) -> None:
     """Every document's row says what the store holds; no row waits for anything."""
-    rows = {(row["repository"], row["path"]): row for row in connection.execute("SELECT * FROM documents")}
+    found = connection.execute(
+        "SELECT documents.* FROM documents JOIN collections USING (collection_id) WHERE name = ?", (collection,)
+    )
+    rows = {(row["repository"], row["path"]): row for row in found}
     states = {key: row["state"] for key, row in rows.items()}
     assert {key for key, state in states.items() if state == "present"} == set(oracle.documents)
     assert set(states.values()) <= {"present", "absent"}, states
@@ -214,7 +228,7 @@ def assert_ledger(connection: sqlite3.Connection, oracle: Oracle) -> None:
         if row["state"] == "absent":
             assert (row["chunks"], row["max_chunks"], row["write_hash"]) == (0, 0, None), key
             continue
-        objects = expected_objects(key, oracle.documents[key]).values()
+        objects = expected_objects(key, oracle.documents[key], collection, spec).values()
         hashes = [each.properties["write_hash"] for each in objects]
         assert (row["chunks"], row["max_chunks"]) == (len(hashes), len(hashes)), key
         assert row["write_hash"] == document_write_hash(hashes), key

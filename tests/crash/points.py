@@ -66,6 +66,18 @@ MENDING = ("suspects-mended",)
 UNLOCK = ("unlocked",)
 """Passed where an operator takes a run from a process that cannot be told to be dead."""
 
+REBUILD = ("rebuild-begun", "switch-begun", "switch-finished", "old-dropped", "old-forgotten")
+"""Passed where a collection is made anew, takes the old one's place, and that is dropped."""
+
+REBUILD_RUN = ("spooled", "collection-created", "inserted", "finished")
+"""Of the run that carries documents over, some of those that every run passes."""
+
+REBUILD_REST = ("rebuild-listed",)
+"""Passed where the content of a document is not to be had."""
+
+REBUILD_ALIASES = ("alias-moved", "old-name-pointed")
+"""Passed on Weaviate, where readers are switched by aliases."""
+
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
 

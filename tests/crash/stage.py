@@ -128,15 +128,18 @@ class Stage:
         for folder in (self.state / "work").iterdir():
             os.utime(folder, (moment, moment))
 
-    def assert_documents(self, *changesets: Sequence[Line]) -> None:
-        """Collection and ledger, not the runs, are what these changesets make of them."""
+    def assert_documents(
+        self, *changesets: Sequence[Line], collection: str = COLLECTION, spec: str = "hashing"
+    ) -> Oracle:
+        """Collection and ledger, not the runs, are what these changesets make of them; the model of that."""
         oracle = Oracle()
         for lines in changesets:
             oracle.apply(lines)
-        assert_store(self.state, oracle, weaviate=self.weaviate)
+        assert_store(self.state, oracle, weaviate=self.weaviate, collection=collection, spec=spec)
         with closing(sqlite3.connect(self.state / DATABASE_NAME)) as connection:
             connection.row_factory = sqlite3.Row
-            assert_ledger(connection, oracle)
+            assert_ledger(connection, oracle, collection=collection, spec=spec)
+        return oracle
 
     def assert_everything(self, *changesets: Sequence[Line]) -> None:
         """The whole state is what these changesets make of it, applied in this order."""

@@ -115,16 +115,20 @@ class Child:
 
 
 class Zygote:
-    """The parent, as the test sees it: a process of its own that runs ``script``; a context manager. ``preloaded`` is a
-    library that its children, too, have before the C library."""
+    """The parent, as the test sees it: a process of its own that runs ``script``; a context manager.
 
-    def __init__(self, script: Path = Path(__file__), *, preloaded: Path | None = None) -> None:
+    ``modules`` are imported too, so that no child has to. ``preloaded`` is a library that its children, too, have
+    before the C library.
+    """
+
+    def __init__(self, *modules: str, script: Path = Path(__file__), preloaded: Path | None = None) -> None:
+        self._modules = modules
         self._script = script
         self._preloaded = preloaded
 
     def __enter__(self) -> "Zygote":
         self._process = subprocess.Popen(
-            [sys.executable, str(self._script)],
+            [sys.executable, str(self._script), *self._modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -372,6 +376,15 @@ def _unlock(command: Command, faults: Callable[[str], None]) -> int:
     return len(found)
 
 
+def _rebuild(command: Command, faults: Callable[[str], None]) -> dict[str, Any]:
+    """As ``elysiactl index rebuild`` does, with the embedder of ``other_embedder``."""
+    engine = teach(_engine(command, faults))
+    request = RebuildRequest(**{"embedder": FOLDED, **command.arguments})
+    done = rebuild(engine, request, lambda manifest: carry_out(engine, manifest, lambda _work, _report: None))
+    engine.close()
+    return {"switched": done.switched, "dropped": done.dropped, "missing": done.missing, "aliases": done.aliases}
+
+
 def _reconcile(command: Command, faults: Callable[[str], None]) -> int:
     """As ``elysiactl index reconcile --repair --foreign`` does; how many documents still differ."""
     engine = _engine(command, faults)
@@ -383,6 +396,11 @@ def _reconcile(command: Command, faults: Callable[[str], None]) -> int:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", "lancedb fork support", RuntimeWarning)
+
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+    from other_embedder import SPEC as FOLDED
+    from other_embedder import teach
 
     import elysia_dagster.embedders.hashing
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
@@ -400,9 +418,13 @@ if __name__ == "__main__":
     from elysia_dagster.sync.drive import carry_out, sync
     from elysia_dagster.sync.engine import Engine
     from elysia_dagster.sync.read import SyncRequest, resume_run
+    from elysia_dagster.sync.rebuild import RebuildRequest, rebuild
     from elysia_dagster.sync.reconcile import compared
     from elysia_dagster.sync.repair import repair
     from elysia_dagster.sync.retry import retry_run
     from elysia_dagster.sync.unlock import unlock
 
+    with warnings.catch_warnings(record=True):  # what their libraries tell programmers
+        for each in sys.argv[1:]:
+            importlib.import_module(each)
     serve(run_child)

@@ -192,3 +192,13 @@ def test_a_name_that_no_table_can_have_is_refused(store: LanceDBStore, name: str
 
 def _conflict() -> str:
     raise RuntimeError("lance error: Retryable commit conflict for version 3")
+
+
+def test_a_removal_that_was_interrupted_is_ended_by_the_next(store: LanceDBStore, tmp_path: Path) -> None:
+    """Out of the way at once: what is left then is no table that anybody could open."""
+    folder = tmp_path / "vectors"
+    store.upsert(COLLECTION, [make(1)])
+    (folder / f"{COLLECTION}.lance").rename(folder / f".{COLLECTION}.dropped-1")
+    assert store.describe(COLLECTION) is None
+    store.drop_collection(COLLECTION, incarnation="one")
+    assert {each.name for each in folder.iterdir()} == {f"{COLLECTION}.lock"}

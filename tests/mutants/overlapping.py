@@ -90,7 +90,7 @@ OVERLAPPING: tuple[Mutant, ...] = (
     Mutant(
         name="stale-batch-not-made-anew",
         file=UPSERT,
-        before="            return self._apply(self._intended(self._make_anew(batch.number)), turn)\n",
+        before="            return self._apply(self._intended(self._make_anew(batch.number)), turn, is_anew=True)\n",
         after="            raise\n",
         loses="a document that changed since its batch was prepared ends the run",
         tests=(f"{PIPELINE}::test_a_batch_that_went_stale_is_made_anew",),

@@ -150,7 +150,7 @@ def main() -> None:
     found = False
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="elysia-beside-")))
-        zygote = stack.enter_context(Zygote(SCRIPT))
+        zygote = stack.enter_context(Zygote(script=SCRIPT))
         servers = {"sqlite": ""}
         if postgres_server.is_installed():
             servers["postgres"] = stack.enter_context(postgres_server.running_server())

@@ -14,9 +14,10 @@ from random import Random
 from crash.oracle import Drop, Key, Line, Oracle, Put
 from crash.scenario import BLANK, delete, folder, inline, on_disk, record, rename, text_of, unreadable
 
-REPOSITORIES = ("alpha", "beta", "gamma", "delta")
-DOCUMENTS, ON_DISK, FOLDERS, FOLDER_FILES = 7, 3, 2, 5
-"""For each repository: documents whose content is in the lines, files, folders, files of a folder."""
+REPOSITORIES = ("alpha", "beta", "gamma")
+DOCUMENTS, ON_DISK, FOLDERS, FOLDER_FILES = 4, 2, 2, 4
+"""For each repository: documents whose content is in the lines, files, folders, files of a folder. Few, so that
+changesets meet in them."""
 
 CHUNKS = (1, 1, 1, 2, 2, 3, 7, 12)
 """Of how many chunks documents are: they grow, and shrink."""
@@ -88,7 +89,7 @@ class Draw:
 
     def changeset(self, number: int) -> tuple[Line, ...]:
         """One of them: over some repositories, with a record of each at its end."""
-        repositories = self.chance.sample(REPOSITORIES, self.chance.choice((1, 2, 2, 3, 4)))
+        repositories = self.chance.sample(REPOSITORIES, self.chance.choice((1, 2, 2, 3)))
         self.renamed: set[Key] = set()
         is_self_contained = self.chance.random() < 0.2
         lines: list[Line] = []
@@ -132,7 +133,10 @@ class Draw:
     def put_again(self, repository: str) -> Line:
         """A document's content of before: unchanged, or taken back."""
         key = self.document(repository)
-        return inline(key, self.chance.choice(self.history[key])) if key in self.history else self.put(repository)
+        if key not in self.history:
+            return self.put(repository)
+        texts = self.history[key]
+        return inline(key, texts[-1] if self.chance.random() < 0.5 else self.chance.choice(texts))
 
     def remove(self, repository: str) -> Line:
         """A document goes, which may not be there."""

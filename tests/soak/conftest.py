@@ -10,5 +10,5 @@ from soak.play import SCRIPT
 @pytest.fixture(scope="session")
 def processes() -> Iterator[Zygote]:
     """Started once: the imports are what takes time."""
-    with Zygote(SCRIPT) as running:
+    with Zygote(script=SCRIPT) as running:
         yield running

@@ -104,7 +104,7 @@ class Story:
             if not unfinished and not lost and not waiting:
                 return
             may_begin = waiting and len(unfinished) < MOST_UNFINISHED
-            if may_begin and (not (unfinished or lost) or self.chance.random() < 0.3):
+            if may_begin and (not (unfinished or lost) or self.chance.random() < 0.4):
                 number = waiting.pop(0)
                 started.add(number)
                 self._start(number)

@@ -228,3 +228,15 @@ def test_a_reference_for_a_link_is_not_read(folder: ConfinedFolder, root: Path) 
     (folder.path / "in").symlink_to("a.txt")
     found = resolve({"content_ref": "a.txt"}, folder, path="in", roots=(root,))
     assert found == Skipped(reason="symbolic link: never followed")
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [(1_764_350_000.25, 1_764_350_000.25), (0.0, 0.0), (253_402_300_799.0, 253_402_300_799.0)]
+    + [(other, None) for other in (-1.0, 253_402_300_800.0, float("nan"), 5, "yesterday", None, True, [1.0])],
+)
+def test_a_line_may_say_when_its_file_was_changed(said: Any, read: float | None) -> None:
+    """Whatever else stands there is no moment, and the line is as good as without it."""
+    found = resolve({"content": "x = 1", "modified_at": said}, None)
+    assert isinstance(found, Content)
+    assert found.modified_at == read

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from elysia_dagster.errors import LineError
+from elysia_dagster.sync import gitquote
 from elysia_dagster.sync.gitquote import split_rename, unquote
 
 LETTERS = {7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 34: '\\"', 92: "\\\\"}
@@ -118,3 +119,9 @@ def test_a_long_bad_path_makes_a_short_message() -> None:
     with pytest.raises(LineError) as caught:
         unquote('"' + "x" * 1_000_000)
     assert len(str(caught.value)) < 500
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_what_is_quoted_here_is_read_as_it_was(path: str) -> None:
+    assert unquote(gitquote.quote(path)) == path
+    assert unquote(gitquote.quote(f'"{path}')) == f'"{path}'

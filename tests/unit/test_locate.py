@@ -224,3 +224,11 @@ def test_a_name_that_leads_elsewhere_opens_nothing(tmp_path: Path, name: str) ->
     with pytest.raises(LineError, match="not a folder's name beneath a root"):
         locator.folder(name)
     locator.close()
+
+
+def test_without_a_root_no_repository_has_a_folder(locator: Make) -> None:
+    found = locator()
+    assert (place(found, "web"), found.decisions()) == (None, {})
+    assert found.relative("web", "a.py") == "a.py"
+    with pytest.raises(LineError):
+        found.folder("../etc")

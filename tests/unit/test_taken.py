@@ -27,7 +27,7 @@ class Picky:
         if found := self.bad & set(texts):
             raise LineError(f"no {min(found)}", permanent=True)
         self.embedded += texts
-        return np.array([[float(text)] for text in texts], dtype=np.float32)
+        return np.array([float(text) for text in texts], dtype=np.float32).reshape(len(texts), 1)
 
     def count_tokens(self, texts: Sequence[str]) -> int:
         return len(texts)
@@ -55,10 +55,11 @@ def test_whole_raises_for_the_first() -> None:
         embed_taken(Picky("5", "60"), TEXTS).whole()
 
 
-def test_nothing_is_asked_for_nothing() -> None:
-    embedder = Picky()
-    assert embed_taken(embedder, []).vectors.shape == (0, 1)
-    assert embedder.calls == 0
+def test_no_texts_give_no_rows_and_one_is_not_halved() -> None:
+    assert embed_taken(Picky(), []).vectors.shape == (0, 1)
+    embedder = Picky("7")
+    taken = embed_taken(embedder, ["7"])
+    assert (set(taken.refused), taken.vectors.tolist(), embedder.calls) == ({0}, [[0.0]], 1)
 
 
 def test_an_outage_is_no_refusal() -> None:
