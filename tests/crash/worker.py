@@ -13,11 +13,13 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -250,7 +252,8 @@ def passing(output: Path, fault: str) -> Callable[[str], None]:
             (output / "killed").write_text(point)
             os.kill(os.getpid(), signal.SIGKILL)
         if action == "freeze":
-            os.kill(os.getpid(), signal.SIGSTOP)
+            with _WRITING:
+                os.kill(os.getpid(), signal.SIGSTOP)
             return
         (output / "stopped").touch()
         while not (output / "go").exists():
@@ -268,8 +271,26 @@ def _engine(command: Command, faults: Callable[[str], None]) -> "Engine":
     settings = Settings(checkpoint_db_dir=command.state, **command.settings)
     if not command.host:
         return Engine.open(settings, faults=faults, open_store=open_)
+    write_when_awake()
     host = Host(name=command.host, boot_id=f"boot of {command.host}", pid_namespace="pid:[1]")
     return Engine.open(settings, faults=faults, open_store=partial(watched_store, faults), host=host)
+
+
+_WRITING = threading.RLock()
+"""Held by whoever writes the checkpoint, so that a process is not stopped with a transaction under way, which would
+keep every other host out of the database."""
+
+
+def write_when_awake() -> None:
+    """Lets no thread of this process be in a write transaction when another one stops it."""
+    whole = Database.write
+
+    @contextmanager
+    def write(database: "Database", **options: Any) -> Iterator[Any]:
+        with _WRITING, whole(database, **options) as connection:
+            yield connection
+
+    Database.write = write
 
 
 SOON_S = 0.2
@@ -405,6 +426,7 @@ if __name__ == "__main__":
     import elysia_dagster.embedders.hashing
     import elysia_dagster.stores.lancedb  # noqa: F401  imported here so that no child has to
     from elysia_dagster.checkpoint import owner
+    from elysia_dagster.checkpoint.database import Database
     from elysia_dagster.checkpoint.owner import Host
     from elysia_dagster.checkpoint.unlocking import holdings
     from elysia_dagster.cli import run
