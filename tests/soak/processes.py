@@ -36,7 +36,7 @@ def run_child(command: Command) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     code = 1
     try:
-        os.environ.update(command.arguments["environment"])
+        os.environ.update(command.environment)
         instrument(output, command.fault, Path(command.state).parent / LOG_NAME)
         code = TASKS[command.task](command)
     except BaseException:
