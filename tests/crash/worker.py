@@ -239,14 +239,17 @@ def run_child(command: Command) -> None:
 def passing(output: Path, fault: str) -> Callable[[str], None]:
     """Writes every point down and obeys ``fault``."""
     passed: Counter[str] = Counter()
+    counting = threading.Lock()
     action, _, place = fault.partition(":")
 
     def at(point: str) -> None:
-        passed[point] += 1
-        passed["*"] += 1
-        with (output / "points").open("a") as file:
-            file.write(f"{point}\n")
-        if place not in (f"{point}:{passed[point]}", f"*:{passed['*']}"):
+        with counting:  # of several threads each has a number of its own
+            passed[point] += 1
+            passed["*"] += 1
+            here = (f"{point}:{passed[point]}", f"*:{passed['*']}")
+            with (output / "points").open("a") as file:
+                file.write(f"{point}\n")
+        if place not in here:
             return
         if action == "kill":
             (output / "killed").write_text(point)
