@@ -25,7 +25,7 @@ from elysia_dagster.sync.objects import objects_of
 from elysia_dagster.sync.origin import Origins
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.reconcile import as_found, look
-from elysia_dagster.sync.upsert import LEASE_MARGIN_S
+from elysia_dagster.sync.sending import LEASE_MARGIN_S
 from elysia_dagster.sync.winners import ChangeKind
 
 MENDED_CHUNKS = 1_000

@@ -21,7 +21,7 @@ from elysia_dagster.sync.files import write_aside
 from elysia_dagster.sync.mend import MENDED_CHUNKS, Mended, Mender
 from elysia_dagster.sync.origin import Origins
 from elysia_dagster.sync.reconcile import LOOKED_AT_ONCE, Comparison
-from elysia_dagster.sync.upsert import LEASE_MARGIN_S
+from elysia_dagster.sync.sending import LEASE_MARGIN_S
 
 FIRST_REASONS = 20
 """Documents whose rejection a report explains."""

@@ -6,30 +6,27 @@ intend (transaction) - insert - read back - remove what is left over - settle (t
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from elysia_dagster.checkpoint import claims, ledger, lines, suspects
-from elysia_dagster.checkpoint.records import Intent, Settlement, Verdict
-from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost, StoreUnavailable
-from elysia_dagster.models import DocumentState, ErrorKind, Outcome, StoreObject
+from elysia_dagster.checkpoint.records import Intent, Settlement
+from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost
+from elysia_dagster.models import DocumentState, ErrorKind, Outcome
 from elysia_dagster.sync.background import Background, Turn
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
 from elysia_dagster.sync.batchfile import batch_path
 from elysia_dagster.sync.chunk import CHUNKER_ID
 from elysia_dagster.sync.engine import Work
-from elysia_dagster.sync.leftovers import leftovers_of
 from elysia_dagster.sync.linetracker import LineTracker
 from elysia_dagster.sync.objects import objects_of
 from elysia_dagster.sync.planfile import PlannedChange
+from elysia_dagster.sync.sending import Sending, StoreWriter
 from elysia_dagster.sync.winners import ChangeKind
 
 BATCHES_AT_ONCE = 2
 """Batches on their way to a store that takes calls of several threads: with one, a server leaves cores idle between the
 steps of an insert."""
-
-LEASE_MARGIN_S = 5.0
-"""Seconds that the lease must live beyond the longest request it covers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +40,6 @@ class BatchReport:
     chunks: int
     embedded: int
     seconds: float
-
-
-@dataclass(kw_only=True)
-class _Sending:
-    """A batch between intend and settle: what is sent for which document. ``began`` is of ``time.perf_counter``."""
-
-    batch: EmbeddedBatch
-    began: float
-    most: dict[ledger.Key, int] = field(default_factory=dict)
-    removals: dict[int, Verdict] = field(default_factory=dict)
-    failures: dict[int, str] = field(default_factory=dict)
-    superseded: set[int] = field(default_factory=set)
-    not_arrived: set[int] = field(default_factory=set)
-    objects: dict[int, list[StoreObject]] = field(default_factory=dict)
-    accepted: list[StoreObject] = field(default_factory=list)
 
 
 class BatchUpserter:
@@ -85,6 +67,7 @@ class BatchUpserter:
         self._faults = work.engine.faults
         self._commits = commits
         self._make_anew = make_anew
+        self._writer = StoreWriter(work, work.collection)
         self._tracker = LineTracker(raw_line)
         self._answers = lines.has_older_failures(self._database, work.lease)
 
@@ -126,23 +109,23 @@ class BatchUpserter:
         self._work.budget.count(settled=report.settled_lines, failed=report.failed)
         return report
 
-    def _intended(self, batch: EmbeddedBatch) -> _Sending:
-        sending = _Sending(batch=batch, began=time.perf_counter())
+    def _intended(self, batch: EmbeddedBatch) -> Sending:
+        sending = Sending(batch=batch, began=time.perf_counter())
         self._faults("embedded")
         with self._ownership_told(sending):
             self._intend(batch, sending)
         return sending
 
-    def _apply(self, sending: _Sending, turn: Turn, *, is_anew: bool = False) -> BatchReport:
+    def _apply(self, sending: Sending, turn: Turn, *, is_anew: bool = False) -> BatchReport:
         """Inserts what was intended, beside other batches; all else is done in turn. Stale, it is made anew, once."""
         batch = sending.batch
         try:
             with self._ownership_told(sending):
-                self._insert(sending)
+                self._writer.insert(sending)
                 turn()
-                self._read_back(sending)
+                self._writer.read_back(sending)
                 self._intend_renamed_away(batch, sending)
-                self._remove(batch, sending)
+                self._writer.remove(sending)
                 if sending.most:
                     self._work.check_incarnation()
                 report = self._settle(batch, sending)
@@ -157,7 +140,7 @@ class BatchUpserter:
         return report
 
     @contextmanager
-    def _ownership_told(self, sending: _Sending) -> Iterator[None]:
+    def _ownership_told(self, sending: Sending) -> Iterator[None]:
         """Marks what was sent where the lease is lost, and says so where the collection is another.
 
         Whatever the error: a process that was stopped for long finds its connections closed, too, and may have sent.
@@ -176,7 +159,7 @@ class BatchUpserter:
             return claims.is_lost(self._database, self._work.lease)
         return False
 
-    def _intend(self, batch: EmbeddedBatch, sending: _Sending) -> None:
+    def _intend(self, batch: EmbeddedBatch, sending: Sending) -> None:
         changes = [
             (place, change)
             for place, change in enumerate(batch.changes)
@@ -188,7 +171,7 @@ class BatchUpserter:
                 commit = self._commits.get(change.planned.repository)
                 sending.objects[place] = objects_of(batch, change, collection=self._collection.name, commit=commit)
 
-    def _intend_renamed_away(self, batch: EmbeddedBatch, sending: _Sending) -> None:
+    def _intend_renamed_away(self, batch: EmbeddedBatch, sending: Sending) -> None:
         """The old side of a rename goes once the new side has arrived: not where that failed."""
         sending.not_arrived = {
             change.planned.line
@@ -204,7 +187,7 @@ class BatchUpserter:
         ]
         self._say_intentions(changes, sending)
 
-    def _say_intentions(self, changes: list[tuple[int, PreparedChange]], sending: _Sending) -> None:
+    def _say_intentions(self, changes: list[tuple[int, PreparedChange]], sending: Sending) -> None:
         if not changes:
             return
         verdicts = ledger.intend_batch(
@@ -231,100 +214,7 @@ class BatchUpserter:
             sending.removals[place] = verdict
         self._faults("intended")
 
-    def _insert(self, sending: _Sending) -> None:
-        objects = [each for some in sending.objects.values() for each in some]
-        if not objects:
-            return
-        self._clear_interrupted(sending)
-        rejections = self._write(objects)
-        self._faults("inserted")
-        rejected = {each.id: reason for each, reason in zip(objects, rejections, strict=True) if reason is not None}
-        for place, some in sending.objects.items():
-            reasons = [rejected[each.id] for each in some if each.id in rejected]
-            if reasons:
-                sending.failures[place] = f"The store rejected {len(reasons)} of {len(some)} objects: {reasons[0]}"
-        sending.accepted = [each for each in objects if each.id not in rejected]
-
-    def _read_back(self, sending: _Sending) -> None:
-        if not sending.objects:
-            return
-        differing = self._differing(sending.accepted)
-        if differing:  # the answer was lost, or was no proof: repair is delete, then insert
-            self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
-            self._work.store.delete_objects(self._collection.name, [each.id for each in differing])
-            self._faults("repair-deleted")
-            self._write(differing)
-            self._faults("repair-inserted")
-            if self._differing(differing):
-                raise StoreUnavailable(
-                    f"The store acknowledged {len(differing)} objects of batch {sending.batch.number}, and does not "
-                    "hold them.",
-                    next_step="Check the store's health, then resume: nothing of the batch is settled.",
-                )
-        self._faults("verified")
-
-    def _clear_interrupted(self, sending: _Sending) -> None:
-        """Removes what is to be written again just as it is, where the store would leave it as it is.
-
-        Repair, so it deletes first: an object whose write was interrupted may lack its place in an index, which the
-        same write again does not give it. Asked for by an interrupted run, a suspect document, and ``force``.
-        """
-        store = self._work.store
-        if store.rewrites_identical:
-            return
-        options = self._work.run.options
-        is_forced = options is not None and options.force
-        again = [
-            each
-            for place, some in sending.objects.items()
-            if is_forced or sending.removals[place].before in (DocumentState.WRITING, DocumentState.SUSPECT)
-            for each in some
-        ]
-        if not again:
-            return
-        held = store.fetch_hashes(self._collection.name, [each.id for each in again])
-        identical = [each.id for each in again if held.get(each.id) == each.write_hash]
-        if identical:
-            self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
-            store.delete_objects(self._collection.name, identical)
-            self._faults("interrupted-cleared")
-
-    def _write(self, objects: list[StoreObject]) -> list[str | None]:
-        """Each object's rejection, or None. One request at a time: the lease is made to outlive each, and a batch of
-        many chunks needs no more of the store's patience than a small one."""
-        most = self._work.engine.settings.request_objects
-        rejections: list[str | None] = []
-        for first in range(0, len(objects), most):
-            self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
-            rejections += self._work.store.upsert(self._collection.name, objects[first : first + most])
-        return rejections
-
-    def _differing(self, objects: list[StoreObject]) -> list[StoreObject]:
-        expected = {each.id: each.write_hash for each in objects}
-        held = self._work.store.fetch_hashes(self._collection.name, list(expected), expected)
-        return [each for each in objects if held.get(each.id) != each.write_hash]
-
-    def _remove(self, batch: EmbeddedBatch, sending: _Sending) -> None:
-        """What is left over; not of a document that was rejected: which chunks belong to it is not known."""
-        name, store = self._collection.name, self._work.store
-        leftovers = leftovers_of(
-            self._collection,
-            (
-                (batch.changes[place], verdict)
-                for place, verdict in sending.removals.items()
-                if place not in sending.failures
-            ),
-        )
-        if leftovers.documents:
-            self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
-            store.delete_documents(name, leftovers.documents)
-            self._faults("documents-removed")
-        if leftovers.objects:
-            self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
-            store.delete_objects(name, leftovers.objects)
-        self._faults("removed")
-
-    def _settle(self, batch: EmbeddedBatch, sending: _Sending) -> BatchReport:
+    def _settle(self, batch: EmbeddedBatch, sending: Sending) -> BatchReport:
         settlements: list[Settlement] = []
         suspects: list[ledger.Key] = []
         outcomes: dict[Outcome, int] = {}

@@ -3,6 +3,7 @@
 from .mutant import Mutant
 
 UPSERT = "sync/upsert.py"
+SEND = "sync/sending.py"
 
 SENDING: tuple[Mutant, ...] = (
     Mutant(
@@ -18,7 +19,7 @@ SENDING: tuple[Mutant, ...] = (
                 for place, change in enumerate(batch.changes)
                 if change.action is Action.WRITE
             }
-            self._insert(sending)
+            self._writer.insert(sending)
             self._intend(batch, sending)
         return sending
 """,
@@ -32,12 +33,12 @@ SENDING: tuple[Mutant, ...] = (
         name="removed-before-inserted",
         file=UPSERT,
         before="""\
-                self._insert(sending)
+                self._writer.insert(sending)
                 turn()
 """,
         after="""\
-                self._remove(batch, sending)
-                self._insert(sending)
+                self._writer.remove(sending)
+                self._writer.insert(sending)
                 turn()
 """,
         loses="a search meets a hole where the document was",
@@ -47,7 +48,7 @@ SENDING: tuple[Mutant, ...] = (
         name="settled-before-removed",
         file=UPSERT,
         before="""\
-                self._remove(batch, sending)
+                self._writer.remove(sending)
                 if sending.most:
                     self._work.check_incarnation()
                 report = self._settle(batch, sending)
@@ -56,7 +57,7 @@ SENDING: tuple[Mutant, ...] = (
                 if sending.most:
                     self._work.check_incarnation()
                 report = self._settle(batch, sending)
-                self._remove(batch, sending)
+                self._writer.remove(sending)
 """,
         loses="killed in between, chunks of the longer version stay for ever",
         tests=("crash/test_promises.py::test_promise_04_intended_before_sent_settled_after_acknowledged",),
@@ -64,14 +65,14 @@ SENDING: tuple[Mutant, ...] = (
     Mutant(
         name="not-read-back",
         file=UPSERT,
-        before="                self._read_back(sending)\n",
+        before="                self._writer.read_back(sending)\n",
         after="",
         loses="an object that was acknowledged and is not there is called indexed",
         tests=("crash/test_read_back.py::test_what_was_acknowledged_and_not_kept_is_sent_again",),
     ),
     Mutant(
         name="read-back-by-id-alone",
-        file=UPSERT,
+        file=SEND,
         before="return [each for each in objects if held.get(each.id) != each.write_hash]",
         after="return [each for each in objects if each.id not in held]",
         loses="the object of an earlier version counts as the new one",
@@ -79,7 +80,7 @@ SENDING: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="read-back-once",
-        file=UPSERT,
+        file=SEND,
         before="            if self._differing(differing):\n",
         after="            if False:\n",
         loses="what a store loses twice is called indexed",
@@ -87,7 +88,7 @@ SENDING: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="lease-not-made-to-last",
-        file=UPSERT,
+        file=SEND,
         before="""\
             self._work.heartbeat.ensure(self._work.store.request_timeout_s + LEASE_MARGIN_S)
             rejections += \
@@ -98,7 +99,7 @@ SENDING: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="lease-without-a-margin",
-        file=UPSERT,
+        file=SEND,
         before="LEASE_MARGIN_S = 5.0\n",
         after="LEASE_MARGIN_S = 0.0\n",
         loses="a request that takes its time to the last arrives after another process has taken over",
@@ -106,7 +107,7 @@ SENDING: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="lease-not-made-to-last-for-a-delete",
-        file=UPSERT,
+        file=SEND,
         before="""\
         if leftovers.objects:
             self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
@@ -181,10 +182,10 @@ SENDING: tuple[Mutant, ...] = (
     Mutant(
         name="unlinked-before-settled",
         file=UPSERT,
-        before="                self._remove(batch, sending)\n",
+        before="                self._writer.remove(sending)\n",
         after="""\
                 batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
-                self._remove(batch, sending)
+                self._writer.remove(sending)
 """,
         loses="killed in between, embeddings are paid for twice",
         tests=("crash/test_paid_once.py::test_stopped_at_any_point_no_text_is_embedded_again[removed]",),
