@@ -89,7 +89,7 @@ def test_inserted_side_by_side_and_settled_in_their_order(light_world: World, st
     points = Points(light_world)
     points.at("inserted", 1, second_arrived.comes)
     points.at("intended", BATCHES_AT_ONCE + 1, one_more.comes)
-    store.at("upsert", "a.py", second_arrived.awaited, one_more.awaited)
+    store.at("upsert", "a.py", second_arrived.awaited, one_more.awaited, a_while)
     in_hand, prefixes = [], []
 
     def count() -> None:

@@ -62,10 +62,7 @@ OVERLAPPING: tuple[Mutant, ...] = (
         before="        return len(self._tasks) >= max(1, self._threads)\n",
         after="        return len(self._tasks) > max(1, self._threads)\n",
         loses="more batches are in memory than was said",
-        tests=(
-            "unit/test_background.py::test_no_more_tasks_than_asked_for",
-            f"{PIPELINE}::test_inserted_side_by_side_and_settled_in_their_order",
-        ),
+        tests=("unit/test_background.py::test_no_more_tasks_than_asked_for",),
     ),
     Mutant(
         name="background-not-awaited",
