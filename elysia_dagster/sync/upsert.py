@@ -11,7 +11,7 @@ from functools import partial
 
 from elysia_dagster.checkpoint import claims, ledger, lines, suspects
 from elysia_dagster.checkpoint.records import Intent, Settlement
-from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost
+from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost, TransientError
 from elysia_dagster.models import DocumentState, ErrorKind, Outcome
 from elysia_dagster.sync.background import Background, Turn
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
@@ -131,8 +131,12 @@ class BatchUpserter:
                 report = self._settle(batch, sending)
         except ledger.StaleBatch:
             self._tracker.take_back_batch()
-            if is_anew:
-                raise  # it would go on for ever: what was prepared just now is not what the ledger says
+            if is_anew:  # not for ever: somebody goes on changing what the ledger says of its documents
+                raise TransientError(
+                    f"Documents of batch {batch.number} changed while it was prepared, and again when it was made anew.",
+                    next_step=f"Go on with: elysiactl index resume --run-id {self._work.run.run_id}",
+                    run_id=self._work.run.run_id,
+                ) from None
             return self._apply(self._intended(self._make_anew(batch.number)), turn, is_anew=True)
         self._faults("settled")
         batch_path(self._work.folder, batch.number).unlink(missing_ok=True)
