@@ -133,7 +133,7 @@ class BatchUpserter:
             self._tracker.take_back_batch()
             if is_anew:  # not for ever: somebody goes on changing what the ledger says of its documents
                 raise TransientError(
-                    f"Documents of batch {batch.number} changed while it was prepared, and again when it was made anew.",
+                    f"Documents of batch {batch.number} changed while it was prepared, and once more after that.",
                     next_step=f"Go on with: elysiactl index resume --run-id {self._work.run.run_id}",
                     run_id=self._work.run.run_id,
                 ) from None
