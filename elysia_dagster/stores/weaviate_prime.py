@@ -36,7 +36,7 @@ def prime_shards(
         handle = connection.collection(collection).with_consistency_level(consistency)
         held = handle.aggregate.over_all(total_count=True).total_count or 0
         if held > len(probes) or held > len(handle.query.fetch_objects_by_ids(probes, limit=len(probes)).objects):
-            return
+            return  # it was primed when it was empty
         try:
             refused = handle.data.insert_many([DataObject(uuid=each, properties={"content": "a"}) for each in probes])
             told = [each.message for each in refused.errors.values()]
@@ -44,8 +44,9 @@ def prime_shards(
             told = messages_of(error)
             if not told:
                 raise
-        if told and classify_object_message(told[0]) is not Verdict.REJECTED:
-            raise ObjectsNotTaken(told[0], others=told)
+        for message in told:
+            if classify_object_message(message) is not Verdict.REJECTED:
+                raise ObjectsNotTaken(message, others=told)
         done = handle.data.delete_many(where=Filter.by_id().contains_any(probes), verbose=True)
         if done.failed:
             raise ObjectsNotTaken(next((each.error for each in done.objects or () if each.error), "no reason given"))

@@ -128,12 +128,15 @@ class BatchMaker:
         return batch
 
     def _as_of_now(self, batch: EmbeddedBatch) -> EmbeddedBatch:
-        """What another run has done since the batch was saved: a change may be superseded meanwhile.
+        """What has happened since the batch was saved: what failed may be mended, or superseded by another run.
 
-        Only what the ledger's own rows do not tell when the batch is intended: failures, and removed folders.
+        Only what the ledger's own rows do not tell when the batch is intended: failures, and removed folders. Where one
+        is mended the batch is made anew, without embedding again what was saved.
         """
-        failures = [change.planned for change in batch.changes if change.action is Action.FAIL]
-        now = {id(each.planned): each for each in self.prepare(failures) if each.action is Action.SUPERSEDED}
+        failures = self.prepare([change.planned for change in batch.changes if change.action is Action.FAIL])
+        if any(each.action not in (Action.FAIL, Action.SUPERSEDED) for each in failures):
+            return self.make(batch.number, anew=True)
+        now = {id(each.planned): each for each in failures if each.action is Action.SUPERSEDED}
         for change in batch.changes:
             planned = change.planned
             if self._is_below_removed(planned):

@@ -42,3 +42,20 @@ def test_what_was_being_written_is_never_unchanged(light_world: World, point: st
     assert light_world.held() == {"repo/a.py": sha256(text_of("a", 3)), "repo/b.py": sha256(text_of("b"))}
     late = light_world.resume(run_ids(light_world)[-2])
     assert light_world.outcomes(late) == {1: "superseded"}
+
+
+def test_a_file_that_came_after_its_batch_was_saved_is_indexed_and_the_rest_is_not_paid_again(
+    light_world: World,
+) -> None:
+    """Nor does a line fail for what is mended by the time that its batch is sent."""
+    (light_world.root / "repo").mkdir()
+    stop_at(light_world, "embedded")
+    with pytest.raises(Stopped):
+        light_world.sync(line("here.py", 3), {"repo": "repo", "op": "modify", "path": "late.py"})
+    go_on(light_world)
+    light_world.write("repo/late.py", text_of("late"))
+    _, embedder = interpose(light_world.engine)
+    run = light_world.resume(run_ids(light_world)[0])
+    assert (run.status, run.success_count) == (RunStatus.COMPLETED, 2)
+    assert embedder.texts == 1, "what was saved was embedded again"
+    assert sorted(light_world.held()) == ["repo/here.py", "repo/late.py"]
