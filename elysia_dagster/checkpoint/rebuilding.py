@@ -36,7 +36,7 @@ def begin_rebuild(
     A collection that ``source`` has replaced may be made from it in turn: that is the way back. Raises ``UsageError``
     for one that is a collection of its own, and where ``source`` is itself being made, or was replaced.
     """
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         source = _load(connection, source.collection_id)
         known = _find(connection, store, name)
         if source.rebuilt_from is not None:
@@ -81,7 +81,7 @@ def begin_switch(database: Database, source: CollectionRecord, target: Collectio
 
     Raises ``RepositoriesHeld`` while a run of it is unfinished: what that has still to say would reach no collection.
     """
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         _check_pair(connection, source, target)
         _check_finished(connection, source)
         _set(connection, source.collection_id, replaced_by=target.collection_id)
@@ -104,7 +104,7 @@ def finish_switch(
     ``compared`` are the ``latest_sequences`` before they were found to agree: a run of another process since then may
     have written either. Raises ``RepositoriesHeld`` then.
     """
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         _check_pair(connection, source, target)
         if _load(connection, source.collection_id).replaced_by != target.collection_id:
             raise _meanwhile(target)
@@ -117,7 +117,7 @@ def finish_switch(
 
 def retire(database: Database, source: CollectionRecord) -> int:
     """Forgets what a replaced collection held, which was dropped in the store; how many documents that were."""
-    with database.write() as connection:
+    with database.write(durable=True) as connection:
         if _load(connection, source.collection_id).replaced_by is None:
             raise _meanwhile(source)
         return forget_contents(connection, source.collection_id, source.store, source.name)

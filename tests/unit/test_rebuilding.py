@@ -101,6 +101,23 @@ def test_what_is_dropped_is_forgotten_but_for_its_name(checkpoint: Checkpoint) -
     assert found(checkpoint).replaced_by is None
 
 
+def test_what_the_store_is_told_of_next_is_on_the_disk(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power failure could take the switch, when the old collection is dropped already."""
+    write, told = checkpoint.database.write, []
+
+    def noted(*, durable: bool = False) -> Any:
+        told.append(durable)
+        return write(durable=durable)
+
+    monkeypatch.setattr(checkpoint.database, "write", noted)
+    begin(checkpoint)
+    source, _ = switch(checkpoint)
+    rebuilding.retire(checkpoint.database, source)
+    assert told == [True] * 4, "begun, switching, switched, retired"
+
+
 def test_who_may_write(checkpoint: Checkpoint) -> None:
     """A repair always; a rebuild until the switch, a changeset after it, and of the old collection before it."""
     begin(checkpoint)
