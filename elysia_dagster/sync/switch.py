@@ -4,6 +4,7 @@ Killed anywhere, the same command goes on: each step looks first at what is so a
 """
 
 from elysia_dagster.checkpoint import rebuilding
+from elysia_dagster.checkpoint.queries import repair_command
 from elysia_dagster.checkpoint.records import CollectionRecord
 from elysia_dagster.errors import CollectionMismatch, UsageError
 from elysia_dagster.stores.aliases import Aliasing
@@ -24,8 +25,20 @@ def check_holds(engine: Engine, target: CollectionRecord) -> None:
     if found != expected or unsure:
         raise CollectionMismatch(
             f"Collection {target.name} holds {found} objects, its ledger says {expected} ({unsure} documents unsure).",
-            next_step=f"Mend it first: elysiactl index reconcile --collection {target.name} --store {target.store} "
-            "--repair",
+            next_step=f"Mend it first: {repair_command(target.name, target.store)}",
+        )
+
+
+def check_still_holds(engine: Engine, target: CollectionRecord) -> None:
+    """Sees that nothing is lost of the new collection, which syncs may be writing. Raises ``CollectionMismatch``."""
+    known_collection(engine, target.name, target.store)
+    before, _ = rebuilding.count_contents(engine.database, target.collection_id)
+    found = engine.store(target.store).count(target.name)
+    after, _ = rebuilding.count_contents(engine.database, target.collection_id)
+    if found < min(before, after):
+        raise CollectionMismatch(
+            f"Collection {target.name} holds {found} objects, its ledger says {after}: the old one is not dropped.",
+            next_step=f"Mend it first: {repair_command(target.name, target.store)}",
         )
 
 
@@ -66,8 +79,9 @@ def drop_old(engine: Engine, source: CollectionRecord, target: CollectionRecord)
     """Drops the old collection, where the store has aliases makes its name one of the new, and forgets its documents.
 
     The ledger keeps its name, so that a sync of it is told where to go. Raises ``CollectionMismatch`` where it is no
-    longer the one that the ledger knows, ``StoreUnavailable``.
+    longer the one that the ledger knows, or the new one has lost something since the switch; ``StoreUnavailable``.
     """
+    check_still_holds(engine, target)
     store = engine.store(source.store)
     is_alias = isinstance(store, Aliasing) and store.resolve(source.name) != source.name  # dropped before
     if not is_alias:

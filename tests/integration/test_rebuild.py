@@ -252,6 +252,27 @@ def test_the_old_collection_is_dropped_when_told_and_its_name_remembered(demo: W
     assert demo.query("SELECT COUNT(*) FROM documents WHERE collection_id = 1") == [(0,)]
 
 
+@pytest.mark.parametrize("lost", ["an object", "the collection"])
+def test_the_old_collection_is_kept_where_the_new_one_has_lost_something_since(demo: World, lost: str) -> None:
+    anew(demo, switch=True)
+    store = demo.engine.store()
+    if lost == "an object":
+        store.delete_objects(NEW, [next(iter(store.scan(NEW))).id])
+        says = r"its ledger says 7: the old one is not dropped.*index reconcile --collection Anew"
+    else:
+        there = store.describe(NEW)
+        assert there is not None
+        store.drop_collection(NEW, incarnation=there.incarnation)
+        says = "Anew in .* was dropped or made anew.*index forget --collection Anew"
+    with pytest.raises(CollectionMismatch, match=says):
+        anew(demo, drop_old=True)
+    assert len(lancedb_holds(demo.state, demo.collection)) == 7
+    if lost == "an object":
+        with compared(demo.engine, NEW) as comparison:
+            assert repair(comparison).remaining == 0
+        assert anew(demo, drop_old=True).dropped
+
+
 def test_into_another_store_and_runs_of_whole_repositories(demo: World, tmp_path: Path) -> None:
     store = f"lancedb:{tmp_path / 'elsewhere' / 'vectors'}"
     report = anew(demo, store=store, into=demo.collection, run_bytes=1, switch=True, embedder="hashing")
