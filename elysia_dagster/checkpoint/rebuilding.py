@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
 
 from elysia_dagster.checkpoint import clock, reconciling
 from elysia_dagster.checkpoint.collections import record_of
@@ -101,16 +101,17 @@ def finish_switch(
 ) -> tuple[CollectionRecord, CollectionRecord]:
     """Opens the new collection for changesets; both as they are then.
 
-    ``compared`` are the ``latest_sequences`` before they were found to agree: a run of another process since then may
-    have written either. Raises ``RepositoriesHeld`` then.
+    ``compared`` are the ``leases_taken`` before they were found to agree: a run that another process has taken since
+    then may have written either. Raises ``RepositoriesHeld`` then.
     """
     with database.write(durable=True) as connection:
         _check_pair(connection, source, target)
         if _load(connection, source.collection_id).replaced_by != target.collection_id:
             raise _meanwhile(target)
         _check_finished(connection, target)
-        if (_latest_sequence(connection, source), _latest_sequence(connection, target)) != compared:
-            raise _meanwhile(target)
+        for known, before in zip((source, target), compared, strict=True):
+            if _leases_taken(connection, known) != before:
+                raise _meanwhile(known)
         _set(connection, target.collection_id, rebuilt_from=None)
         return _load(connection, source.collection_id), _load(connection, target.collection_id)
 
@@ -123,10 +124,13 @@ def retire(database: Database, source: CollectionRecord) -> int:
         return forget_contents(connection, source.collection_id, source.store, source.name)
 
 
-def latest_sequences(database: Database, source: CollectionRecord, target: CollectionRecord) -> tuple[int, int]:
-    """The sequence of the latest run into each of the two, 0 where there is none."""
+def leases_taken(database: Database, source: CollectionRecord, target: CollectionRecord) -> tuple[int, int]:
+    """How often a run into each of the two was taken by a process: nobody writes, or has written, without that.
+
+    So runs that are refused, and dry ones, do not count; repairs, and older runs that are retried, do.
+    """
     with database.read() as connection:
-        return _latest_sequence(connection, source), _latest_sequence(connection, target)
+        return _leases_taken(connection, source), _leases_taken(connection, target)
 
 
 def unfinished_rebuilds(database: Database, target: CollectionRecord) -> list[RunRecord]:
@@ -235,9 +239,15 @@ def _check_finished(connection: Connection, known: CollectionRecord) -> None:
         )
 
 
-def _latest_sequence(connection: Connection, known: CollectionRecord) -> int:
-    where = (sync_runs.c.store == known.store, sync_runs.c.collection_name == known.name)
-    return int(connection.execute(select(func.coalesce(func.max(sync_runs.c.sequence), 0)).where(*where)).scalar_one())
+def _leases_taken(connection: Connection, known: CollectionRecord) -> int:
+    is_of_it = (sync_runs.c.store == known.store, sync_runs.c.collection_name == known.name)
+    # giving a run up moves its token, too
+    leases = sync_runs.c.lease_token - case((sync_runs.c.status == RunStatus.CANCELED.value, 1), else_=0)
+    return int(
+        connection.execute(
+            select(func.coalesce(func.sum(leases), 0)).where(*is_of_it, sync_runs.c.dry_run.is_(False))
+        ).scalar_one()
+    )
 
 
 def _meanwhile(known: CollectionRecord) -> RepositoriesHeld:

@@ -263,11 +263,11 @@ def _switch(engine: Engine, report: RebuildReport, passes: _Passes) -> None:
     report.source = rebuilding.begin_switch(engine.database, report.source, report.target)
     engine.faults("switch-begun")
     try:
-        compared = rebuilding.latest_sequences(engine.database, report.source, report.target)
+        compared = rebuilding.leases_taken(engine.database, report.source, report.target)
         report.standing = standing(engine, report.source, report.target)
         if not report.standing.is_whole:
             passes.carry()
-            compared = rebuilding.latest_sequences(engine.database, report.source, report.target)
+            compared = rebuilding.leases_taken(engine.database, report.source, report.target)
             report.standing = standing(engine, report.source, report.target)
         if report.standing.is_whole:
             check_holds(engine, report.target)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from checkpoint_world import STORE, Checkpoint
 
-from elysia_dagster.checkpoint import collections, rebuilding
+from elysia_dagster.checkpoint import claims, collections, rebuilding
 from elysia_dagster.checkpoint.queries import REBUILD_IDENTITY, REPAIR_IDENTITY
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow
 from elysia_dagster.checkpoint.retention import forget_collection
@@ -38,7 +38,7 @@ def begin(checkpoint: Checkpoint, name: str = "Anew", source: str = "Demo") -> C
 def switch(checkpoint: Checkpoint) -> tuple[CollectionRecord, CollectionRecord]:
     source, target = found(checkpoint), found(checkpoint, "Anew")
     source = rebuilding.begin_switch(checkpoint.database, source, target)
-    compared = rebuilding.latest_sequences(checkpoint.database, source, target)
+    compared = rebuilding.leases_taken(checkpoint.database, source, target)
     return rebuilding.finish_switch(checkpoint.database, source, target, compared=compared)
 
 
@@ -80,14 +80,27 @@ def test_the_switch_waits_for_every_run(checkpoint: Checkpoint) -> None:
 def test_the_switch_is_not_made_past_a_run_since_the_comparison(checkpoint: Checkpoint, name: str) -> None:
     target = begin(checkpoint)
     source = rebuilding.begin_switch(checkpoint.database, found(checkpoint), target)
-    compared = rebuilding.latest_sequences(checkpoint.database, source, target)
-    checkpoint.start(collection=name)
-    with pytest.raises(RepositoriesHeld):
+    compared = rebuilding.leases_taken(checkpoint.database, source, target)
+    run = checkpoint.start(collection=name)
+    claims.release_lease(checkpoint.database, checkpoint.take(run))
+    with pytest.raises(RepositoriesHeld, match=f"of collection {name}|worked on collection {name}"):
         rebuilding.finish_switch(checkpoint.database, source, target, compared=compared)
     source = rebuilding.take_back_switch(checkpoint.database, source, target)
     assert source.replaced_by is None
     with pytest.raises(RepositoriesHeld):
         rebuilding.finish_switch(checkpoint.database, source, target, compared=compared)
+
+
+def test_a_run_that_was_refused_or_a_dry_one_does_not_stand_in_the_way_of_the_switch(checkpoint: Checkpoint) -> None:
+    """Whatever sends changesets to the old collection goes on trying."""
+    target = begin(checkpoint)
+    source = rebuilding.begin_switch(checkpoint.database, found(checkpoint), target)
+    compared = rebuilding.leases_taken(checkpoint.database, source, target)
+    for name in ("Demo", "Anew"):
+        abandon_run(checkpoint.database, checkpoint.start(collection=name).run_id, checkpoint.host)
+        checkpoint.take(checkpoint.start(collection=name, dry_run=True))
+    _, target = rebuilding.finish_switch(checkpoint.database, source, target, compared=compared)
+    assert target.rebuilt_from is None
 
 
 def test_what_is_dropped_is_forgotten_but_for_its_name(checkpoint: Checkpoint) -> None:
@@ -101,9 +114,7 @@ def test_what_is_dropped_is_forgotten_but_for_its_name(checkpoint: Checkpoint) -
     assert found(checkpoint).replaced_by is None
 
 
-def test_what_the_store_is_told_of_next_is_on_the_disk(
-    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_the_store_is_told_of_next_is_on_the_disk(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a power failure could take the switch, when the old collection is dropped already."""
     write, told = checkpoint.database.write, []
 
