@@ -80,10 +80,12 @@ def begin_switch(database: Database, source: CollectionRecord, target: Collectio
     """Closes the old collection for changesets, so that the two can be compared for good; the old one as it is then.
 
     Raises ``RepositoriesHeld`` while a run of it is unfinished: what that has still to say would reach no collection.
+    One that came when it was closed already was refused, and keeps nobody from going on with the switch.
     """
     with database.write(durable=True) as connection:
         _check_pair(connection, source, target)
-        _check_finished(connection, source)
+        if _load(connection, source.collection_id).replaced_by is None:
+            _check_finished(connection, source)
         _set(connection, source.collection_id, replaced_by=target.collection_id)
         return _load(connection, source.collection_id)
 

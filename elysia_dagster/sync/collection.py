@@ -24,7 +24,8 @@ def open_collection(engine: "Engine", run: RunRecord, *, adopt: bool = False) ->
 
     One of ours gets the properties that it lacks. With ``adopt`` one that is not ours is taken over. A dry run changes
     nothing and may get None. Raises ``CollectionMismatch``, ``StoreUnavailable``, ``EmbedderUnavailable``,
-    ``UsageError`` where the store has no vectorizer that was asked for; with ``adopt`` also ``RepositoriesHeld``.
+    ``UsageError`` where the store has no vectorizer that was asked for; with ``adopt``, and during the switch of a
+    rebuild, also ``RepositoriesHeld``.
     """
     assert run.store is not None
     store = engine.store(run.store)

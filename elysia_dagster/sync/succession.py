@@ -6,11 +6,11 @@ from elysia_dagster.checkpoint import collections
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.queries import is_rebuild, is_repair
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord
-from elysia_dagster.errors import CollectionMismatch
+from elysia_dagster.errors import CollectionMismatch, RepositoriesHeld
 
 
 def check_takes(database: Database, known: CollectionRecord, run: RunRecord) -> None:
-    """Raises ``CollectionMismatch`` for a run that may not write the collection now.
+    """Raises ``CollectionMismatch`` for a run that may not write the collection, ``RepositoriesHeld`` during a switch.
 
     Asked when the run is in the database: whoever closes a collection sees the run, or the run sees that it is closed.
     A repair writes nothing that the ledger does not say, and may go on.
@@ -32,9 +32,11 @@ def check_takes(database: Database, known: CollectionRecord, run: RunRecord) -> 
     elif known.replaced_by is not None:
         heir = collections.load_collection(database, known.replaced_by)
         if heir.rebuilt_from == known.collection_id:
-            raise CollectionMismatch(
+            raise RepositoriesHeld(  # it may be opened again: the run is kept for that
                 f"Collection {known.name} is being switched over to {heir.name} at the moment.",
-                next_step=f"If no process is at it any more: {rebuild_command(known, heir, switch=True)}",
+                next_step=f"Then: elysiactl index resume --run-id {run.run_id} . If no process is at it any more: "
+                f"{rebuild_command(known, heir, switch=True)}",
+                run_id=run.run_id,
             )
         raise CollectionMismatch(
             f"Collection {known.name} was rebuilt as {heir.name}, which has taken its place.",

@@ -182,6 +182,42 @@ def test_the_old_one_takes_no_changeset_after_the_switch_and_the_new_one_none_be
         anew(demo, into="Third")
 
 
+@pytest.mark.parametrize("end", ["switched", "killed", "opened again"])
+def test_a_changeset_that_comes_during_the_switch_is_kept(demo: World, end: str) -> None:
+    more = inline(("web", "more.py"), text_of("more"))
+    codes: list[int] = []
+
+    def arrive(point: str) -> None:
+        if point == "switch-begun":
+            with pytest.raises(RepositoriesHeld, match="is being switched over to Anew at the moment") as caught:
+                demo.sync(more.raw, engine=demo.open_engine())
+            codes.append(caught.value.exit_code)
+            if end != "switched":
+                raise Stopped
+
+    demo.engine.faults = arrive
+    if end == "switched":
+        assert anew(demo, switch=True).switched
+    else:
+        with pytest.raises(Stopped):
+            anew(demo, switch=True)
+    go_on(demo)
+    assert codes == [4]
+    (run_id,) = (row[0] for row in demo.query("SELECT run_id FROM sync_runs WHERE status = 'running'"))
+    if end == "opened again":
+        anew(demo)
+        assert demo.resume(run_id).status is RunStatus.COMPLETED
+    assert anew(demo, switch=True).switched
+    if end == "opened again":
+        assert_anew(demo, SHOP, (more,))
+        return
+    with pytest.raises(CollectionMismatch, match="was rebuilt as Anew"):
+        demo.resume(run_id)
+    assert_anew(demo, SHOP)
+    demo.sync(more.raw, collection=NEW, embedder=other_embedder.SPEC)
+    assert_anew(demo, SHOP, (more,))
+
+
 def test_the_way_back_carries_over_only_what_has_changed_since(demo: World) -> None:
     anew(demo, switch=True)
     later = (inline(("web", "more.py"), text_of("more"), "add"), delete(("shop", "cart.py")), record("web", "w2", "w1"))
