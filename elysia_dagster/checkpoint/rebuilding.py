@@ -23,7 +23,14 @@ from elysia_dagster.checkpoint.ledger import Key
 from elysia_dagster.checkpoint.queries import REBUILD_IDENTITY
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow, RunRecord
 from elysia_dagster.checkpoint.retention import forget_contents
-from elysia_dagster.checkpoint.schema import IS_UNSETTLED, collections, documents, repository_changesets, sync_runs
+from elysia_dagster.checkpoint.schema import (
+    IS_UNSETTLED,
+    collections,
+    documents,
+    failed_lines,
+    repository_changesets,
+    sync_runs,
+)
 from elysia_dagster.errors import RepositoriesHeld, UsageError
 from elysia_dagster.models import DocumentState, RunStatus
 
@@ -183,16 +190,35 @@ def repositories_of_both(database: Database, source: int, target: int) -> list[s
     return sorted(found | set(commit_records(database, source)))
 
 
-def commit_records(database: Database, collection_id: int) -> dict[str, Mapping[str, Any]]:
+def failed_paths(database: Database, known: CollectionRecord, repository: str) -> list[str]:
+    """Documents of a repository that a failed line of a run into the collection asks one thing of, sorted."""
+    with database.read() as connection:
+        found = connection.execute(
+            select(failed_lines.c.file_path)
+            .join(sync_runs, sync_runs.c.run_id == failed_lines.c.run_id)
+            .where(
+                sync_runs.c.store == known.store,
+                sync_runs.c.collection_name == known.name,
+                sync_runs.c.identity.is_not(None),  # not those of a forgotten collection of the same name
+                failed_lines.c.repository == repository,
+                failed_lines.c.single_document.is_(True),
+            )
+            .distinct()
+        )
+        return sorted(found.scalars())
+
+
+def commit_records(database: Database, collection_id: int, *, incomplete: bool = False) -> dict[str, Mapping[str, Any]]:
     """By repository the changeset record where it stands, without ``parent``, where no failed line makes it untrue.
 
-    What came before it is another collection's history.
+    What came before it is another collection's history. ``incomplete``: those that a failed line makes untrue, too.
     """
+    where = [repository_changesets.c.collection_id == collection_id]
+    if not incomplete:
+        where.append(repository_changesets.c.incomplete.is_(False))
     with database.read() as connection:
         rows = connection.execute(
-            select(repository_changesets.c.repository, repository_changesets.c.record).where(
-                repository_changesets.c.collection_id == collection_id, repository_changesets.c.incomplete.is_(False)
-            )
+            select(repository_changesets.c.repository, repository_changesets.c.record).where(*where)
         )
         return {
             row.repository: {name: value for name, value in json.loads(row.record).items() if name != "parent"}

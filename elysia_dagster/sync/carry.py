@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from elysia_dagster.checkpoint import rebuilding
+from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.checkpoint.ledger import fetch_documents
 from elysia_dagster.checkpoint.rebuilding import Pair
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow
 from elysia_dagster.errors import Interrupted, UsageError
@@ -87,7 +89,7 @@ def standing(engine: Engine, source: CollectionRecord, target: CollectionRecord)
     """Compares the two ledgers, in bounded memory."""
     found = Standing()
     database, numbers = engine.database, (source.collection_id, target.collection_id)
-    old_commits, new_commits = (rebuilding.commit_records(database, each) for each in numbers)
+    old_commits, new_commits = _commits(database, numbers)
     for repository in rebuilding.repositories_of_both(database, *numbers):
         agrees = True
         for pair in rebuilding.pairs(database, *numbers, repository):
@@ -131,9 +133,8 @@ class Carrier:
         self._numbers = (source.collection_id, target.collection_id)
         self._missing = missing
         self.origins = Origins(engine, source)
-        self._old_commits, self._new_commits = (
-            rebuilding.commit_records(engine.database, each) for each in self._numbers
-        )
+        self._target = target
+        self._old_commits, self._new_commits = _commits(engine.database, self._numbers)
         self._repositories = deque(rebuilding.repositories_of_both(engine.database, *self._numbers))
 
     def close(self) -> None:
@@ -168,9 +169,22 @@ class Carrier:
                     for row in some:
                         if content := found.get((row.repository, row.path)):
                             yield self._checked(row, _line(repository, row.path, op="add", **_carried(content)))
+        yield from self._gone_meanwhile(repository)
         wanted = self._old_commits.get(repository)
         if is_whole and wanted is not None and wanted != self._new_commits.get(repository):
             yield orjson.dumps({"repo": repository, "new_changeset": wanted}) + b"\n"
+
+    def _gone_meanwhile(self, repository: str) -> Iterator[bytes]:
+        """Lines that settle what had failed in the new collection, and what the old one holds no more.
+
+        The two agree in it, but the failed line would make the new one's commit untrue for ever.
+        """
+        for path in rebuilding.failed_paths(self._engine.database, self._target, repository):
+            key = (repository, path)
+            old, new = (fetch_documents(self._engine.database, each, [key]).get(key) for each in self._numbers)
+            is_gone = old is None or old.state is DocumentState.ABSENT or not old.chunks
+            if is_gone and judge(old, new) is Verdict.AGREES:
+                yield _line(repository, path, op="delete")
 
     def _checked(self, row: DocumentRow, line: bytes) -> bytes:
         """A line that is too long would be no document's when it fails, and so of every repository's."""
@@ -187,6 +201,15 @@ class Carrier:
             if (row.repository, row.path) not in found:
                 self._missing.add(row, is_gone=self.origins.is_gone(row))
         return found
+
+
+def _commits(database: Database, numbers: tuple[int, int]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where the repositories of both stand. Of the new one whatever a failed line says: its documents are compared."""
+    old, new = numbers
+    return (
+        dict(rebuilding.commit_records(database, old)),
+        dict(rebuilding.commit_records(database, new, incomplete=True)),
+    )
 
 
 def _windows(pairs: Iterable[Pair]) -> Iterator[list[tuple[Verdict, Pair]]]:

@@ -341,12 +341,29 @@ def test_a_document_that_is_refused_keeps_the_switch_back(demo: World) -> None:
     picky = other_embedder.teach(demo.open_engine(), refused="cart_value")
     report = anew(demo, engine=picky, switch=True)
     assert (report.switched, report.failed, report.standing.behind) == (False, 1, 1)
-    assert report.failures == ["shop/cart.py: a text is refused"]
+    assert report.failures == ["shop/cart.py: Lines 1 to 36: a text is refused"]
     assert commits(demo, NEW) == {"web": "w1"}
     report = anew(demo, switch=True)
     assert (report.switched, report.failed) == (True, 0)
     assert_anew(demo, SHOP)
     assert demo.query("SELECT COUNT(*) FROM failed_lines") == [(0,)], "answered by the later run"
+
+
+@pytest.mark.parametrize("gone", [delete(("shop", "cart.py")), inline(("shop", "cart.py"), "a\0binary")])
+def test_a_document_that_was_refused_and_is_gone_meanwhile_keeps_nothing_back(demo: World, gone: Line) -> None:
+    picky = other_embedder.teach(demo.open_engine(), refused="cart_value")
+    assert not anew(demo, engine=picky, switch=True).switched
+    later = (gone, record("shop", "c2", "c1"))
+    apply(demo, later)
+    report = anew(demo, engine=picky, switch=True)
+    assert (report.switched, report.failed, report.without_commit) == (True, 0, [])
+    assert commits(demo, NEW) == {"shop": "c2", "web": "w1"}
+    assert demo.query("SELECT COUNT(*) FROM failed_lines") == [(0,)]
+    assert {each.properties["relative_path"] for each in lancedb_holds(demo.state, NEW)} == {
+        "disk.py",
+        "index.py",
+        "odd -> name.py",
+    }
 
 
 def test_a_document_that_no_line_may_hold_is_named(demo: World) -> None:
