@@ -135,8 +135,8 @@ SENDING: tuple[Mutant, ...] = (
     Mutant(
         name="late-writes-not-mended",
         file="sync/doubts.py",
-        before="        elif row.repository in repositories:\n",
-        after="        elif False:\n",
+        before="    if wrong:\n",
+        after="    if False:\n",
         loses="what an overtaken process sent late stays, until somebody asks for a reconcile",
         tests=("crash/test_taken_over.py::test_a_newer_run_overtakes",),
     ),
