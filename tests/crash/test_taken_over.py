@@ -141,6 +141,36 @@ def test_an_outage_is_met_by_one_that_was_overtaken(world: World, paused: Engine
     assert_applied(world, BASE, OLDER, third)
 
 
+def test_an_outage_is_met_by_a_repair_that_was_overtaken(world: World, paused: Engine, overtaking: Engine) -> None:
+    """What it sent may stand over what the process wrote that took over."""
+    apply(world, BASE)
+    with closing(sqlite3.connect(world.state / DATABASE_NAME)) as connection, connection:
+        connection.execute("UPDATE documents SET state = 'suspect' WHERE repository = 'repo' AND path = 'doc.py'")
+    table = lancedb.connect(world.state / "vectors").open_table(COLLECTION)
+    table.delete("relative_path = 'doc.py' AND repository = 'repo'")
+    third = (inline(THIRD, text_of("third")),)
+    run_id = world.begin(*(line.raw for line in third), engine=paused).run_id
+    store, _ = interpose(paused)
+    sent = []
+
+    def overtake(name: str) -> None:
+        if name == "upsert":
+            sent.append(name)
+            if len(sent) == 2:  # the first is of the run's own batch
+                expire_leases(world)
+                resume(world, run_id, overtaking)
+                assert states(world)["doc.py"] == "present"
+                raise StoreUnavailable("The connection is closed.")
+
+    store.after = overtake
+    with pytest.raises(StoreUnavailable):
+        resume(world, run_id, paused)
+    assert states(world)["doc.py"] == "suspect"
+    fourth = (delete(THIRD),)
+    apply(world, fourth)
+    assert_applied(world, BASE, third, fourth)
+
+
 def test_what_nothing_came_of_is_cleared(world: World, paused: Engine, overtaking: Engine) -> None:
     """Overtaken by a run that removes the document, and dead before its objects were sent: the next run sees that the
     store holds nothing of it."""

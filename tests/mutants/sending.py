@@ -126,11 +126,14 @@ SENDING: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="overtaken-and-another-error",
-        file=UPSERT,
-        before="(isinstance(error, LeaseLost) or self._is_overtaken())",
-        after="isinstance(error, LeaseLost)",
+        file="sync/overtaken.py",
+        before="        return claims.is_lost(database, lease)\n",
+        after="        return False\n",
         loses="what an overtaken process had sent is called present, where its connection was closed too",
-        tests=("crash/test_taken_over.py::test_an_outage_is_met_by_one_that_was_overtaken",),
+        tests=(
+            "crash/test_taken_over.py::test_an_outage_is_met_by_one_that_was_overtaken",
+            "crash/test_taken_over.py::test_an_outage_is_met_by_a_repair_that_was_overtaken",
+        ),
     ),
     Mutant(
         name="late-writes-not-mended",
