@@ -8,7 +8,7 @@ from elysia_dagster.checkpoint.claims import Lease, check_token
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.ledger import Key, document_of
 from elysia_dagster.checkpoint.records import DocumentRow
-from elysia_dagster.checkpoint.schema import IS_UNSETTLED, documents
+from elysia_dagster.checkpoint.schema import IS_UNSETTLED, documents, repository_claims
 from elysia_dagster.models import DocumentState
 
 
@@ -33,18 +33,28 @@ def mark_documents_suspect(database: Database, lease: Lease, most_chunks: dict[K
             )
 
 
-def unsettled_documents(
-    database: Database, collection_id: int, *, comparable: bool = False, limit: int = 1000
-) -> list[DocumentRow]:
-    """Documents in ``writing`` or ``suspect``, the oldest version first.
+def unsettled_documents(database: Database, collection_id: int, *, limit: int = 1000) -> list[DocumentRow]:
+    """Documents in ``writing`` or ``suspect``, the oldest version first."""
+    return _oldest(database, [documents.c.collection_id == collection_id, IS_UNSETTLED], limit)
 
-    ``comparable``: only suspects of which the ledger knows what the store should hold. Those of a collection that was
-    taken over are none, and there may be very many.
+
+def comparable_suspects(database: Database, collection_id: int, run_id: str, *, limit: int = 1000) -> list[DocumentRow]:
+    """Suspects in the repositories that the run has claimed of which the ledger knows what the store should hold.
+
+    The oldest version first. Those of a collection that was taken over are none, and there may be very many.
     """
-    where: list[ColumnElement[bool] | TextClause] = [documents.c.collection_id == collection_id, IS_UNSETTLED]
-    if comparable:
-        where.append(documents.c.state == DocumentState.SUSPECT.value)
-        where.append(or_(documents.c.chunks == 0, documents.c.write_hash.is_not(None)))
+    claimed = select(repository_claims.c.repository).where(repository_claims.c.run_id == run_id)
+    where: list[ColumnElement[bool] | TextClause] = [
+        documents.c.collection_id == collection_id,
+        IS_UNSETTLED,
+        documents.c.state == DocumentState.SUSPECT.value,
+        documents.c.repository.concat("").in_(claimed),  # no bare column, as in ``count_unsettled``
+        or_(documents.c.chunks == 0, documents.c.write_hash.is_not(None)),
+    ]
+    return _oldest(database, where, limit)
+
+
+def _oldest(database: Database, where: Sequence[ColumnElement[bool] | TextClause], limit: int) -> list[DocumentRow]:
     with database.read() as connection:
         rows = connection.execute(select(documents).where(*where).order_by(documents.c.version_sequence).limit(limit))
         return [document_of(row) for row in rows]

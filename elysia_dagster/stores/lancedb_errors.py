@@ -34,8 +34,9 @@ _NOT_WRITABLE = re.compile(
     re.IGNORECASE,
 )
 _DAMAGED = re.compile(
-    # a manifest or a data file that is empty, cut off, or full of zeros
-    r"Invalid range 0\.\.0|file size is too small|failed to fill whole buffer|invalid magic",
+    # a manifest, a data file or an index that is empty, cut off, or full of zeros
+    r"Invalid range \d+\.\.\d+ for object of size|file size is too small|does not have sufficient data"
+    r"|failed to fill whole buffer|invalid magic|failed to decode Protobuf",
     re.IGNORECASE,
 )
 _TYPES = (RuntimeError, OSError, ValueError)
@@ -49,6 +50,14 @@ def is_in_the_way(error: BaseException) -> bool:
     if _NO_TABLE.search(text) or _USED_UP.search(text) or _NOT_WRITABLE.search(text):
         return False
     return bool(_IN_THE_WAY.search(text))
+
+
+def why_unreadable(error: BaseException) -> str | None:
+    """What an error says of a file of the table that is damaged or missing; None where it says something else."""
+    text = str(error)
+    if not isinstance(error, _TYPES) or _NO_TABLE.search(text) or _USED_UP.search(text) or _NOT_WRITABLE.search(text):
+        return None
+    return _first_line(text) if _DAMAGED.search(text) or "Not found" in text else None
 
 
 def translated(error: BaseException, *, collection: str, url: str) -> ElysiaError | None:

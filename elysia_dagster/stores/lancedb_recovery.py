@@ -18,7 +18,7 @@ from lancedb.table import Table
 
 from elysia_dagster.checkpoint.owner import this_host
 from elysia_dagster.stores.file_lock import exclusive_lock
-from elysia_dagster.stores.lancedb_errors import damaged
+from elysia_dagster.stores.lancedb_errors import damaged, why_unreadable
 from elysia_dagster.stores.lancedb_rows import ids_filter
 
 READ_AT_ONCE = 4_096
@@ -54,7 +54,8 @@ def mend_torn(folder: Path, collection: str) -> None:
     """Puts torn versions of a table aside that were written before this boot and never synced.
 
     Costs a look at the table's folder of versions; a table that was written after its last sync and before this boot
-    is read whole. Raises ``StoreUnavailable`` where what is left cannot be read either.
+    is read whole. Raises ``StoreUnavailable`` where what is left cannot be read either. An error that says nothing of
+    the files (used-up handles or memory, a missing permission, a failing disk) goes through, and nothing is put aside.
     """
     versions = folder / f"{collection}.lance" / "_versions"
     if not _unsynced(versions):
@@ -62,16 +63,21 @@ def mend_torn(folder: Path, collection: str) -> None:
     with exclusive_lock(folder / f"{collection}.mending.lock", wait_s=LOCK_WAIT_S):
         while unsynced := _unsynced(versions):
             newest = unsynced[0]
-            reason = _why_torn(folder, collection, _version(newest) or 0)
+            version = _version(newest) or 0
+            # twice: another process may have been in the way of the first look
+            reason = _why_torn(folder, collection, version) and _why_torn(folder, collection, version)
             if reason is None:
                 return
+            if _unsynced(versions)[:1] != [newest]:  # noted, or overtaken, by another process meanwhile
+                continue
             aside = versions.parent / f"torn-{newest}"
             os.replace(versions / newest, aside)
             (versions / "latest_version_hint.json").unlink(missing_ok=True)
             _log.warning(
                 "A power loss tore the newest version of %s (%s); it is put aside: %s", collection, reason, aside
             )
-        if reason := _why_torn(folder, collection, None):
+        is_empty = versions.is_dir() and not any(versions.glob("*.manifest"))
+        if reason := "no version of it is left" if is_empty else _why_torn(folder, collection, None):
             raise damaged(collection, f"lancedb:{folder}", reason)
 
 
@@ -96,7 +102,10 @@ def _version(name: str) -> int | None:
 
 
 def _why_torn(folder: Path, collection: str, version: int | None) -> str | None:
-    """Why the newest version of a table, which should be ``version``, cannot be read; None where it can."""
+    """Why the newest version of a table, which should be ``version``, cannot be read; None where it can.
+
+    Raises what LanceDB does where that is about something else: the files may be whole.
+    """
     try:
         table: Table = lancedb.connect(folder).open_table(collection)
         if version is not None and table.version != version:
@@ -105,5 +114,8 @@ def _why_torn(folder: Path, collection: str, version: int | None) -> str | None:
             pass
         table.count_rows(ids_filter(["none"]))  # by the index, where there is one
     except (RuntimeError, OSError, ValueError) as error:
-        return str(error).partition("\n")[0].partition(", /")[0].rstrip(".")
+        reason = why_unreadable(error)
+        if reason is None:
+            raise
+        return reason
     return None

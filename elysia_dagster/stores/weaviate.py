@@ -52,12 +52,12 @@ class WeaviateStore:
         )
         self.url = address.url
         self._budget_s = settings.store_insert_timeout_s + settings.store_retry_s
-        # until the budget ends a last attempt may begin: connect, read back, remove what lacks its vector, insert
+        # To connect is to ask the server for its login and, twice, what it is, and its gRPC port for its health.
+        connect_s = 2 * settings.store_connect_timeout_s + 2 * settings.store_query_timeout_s
+        # Until the budget ends a last attempt may begin: wait while another thread connects in vain, connect, read
+        # back, remove what lacks its vector, insert.
         self.request_timeout_s = (
-            self._budget_s
-            + settings.store_connect_timeout_s
-            + 3 * settings.store_query_timeout_s
-            + settings.store_insert_timeout_s
+            self._budget_s + 2 * connect_s + 3 * settings.store_query_timeout_s + settings.store_insert_timeout_s
         )
         self._consistency = ConsistencyLevel[settings.weaviate_consistency.upper()]
         self._connection = WeaviateConnection(

@@ -17,21 +17,21 @@ from elysia_dagster.sync.mend import Mender
 from elysia_dagster.sync.origin import Origins
 
 
-def verify_suspects(work: Work, repositories: list[str]) -> None:
-    """Suspects that the store holds just as the ledger says are cleared, the others of ``repositories`` are mended.
+def verify_suspects(work: Work) -> None:
+    """Suspects that the store holds just as the ledger says are cleared, the others are mended.
 
-    ``repositories`` are those that the run claims. What cannot be mended here, since its content is not to be had or
-    the embedder is not, stays suspect and shows in status. Raises ``StoreUnavailable``, ``LeaseLost``.
+    Of the repositories that the run claims. What cannot be mended here, since its content is not to be had or the
+    embedder is not, stays suspect and shows in status. Raises ``StoreUnavailable``, ``LeaseLost``.
     """
     assert work.collection is not None
     database = work.engine.database
     cleared: list[DocumentRow] = []
     wrong: list[Finding] = []
-    for row in suspects.unsettled_documents(database, work.collection.collection_id, comparable=True):
-        held = _held(work, row)
+    rows = suspects.comparable_suspects(database, work.collection.collection_id, work.run.run_id)
+    for row, held in zip(rows, _held(work, rows), strict=True):
         if _is_right(row, held):
             cleared.append(row)
-        elif row.repository in repositories:
+        else:
             found = HeldDocument(repository=row.repository, path=row.path, hashes=held)
             wrong.append(Finding(differences={Difference.SUSPECT: 0}, held=found, row=row, is_right=False))
     if cleared:
@@ -46,15 +46,16 @@ def verify_suspects(work: Work, repositories: list[str]) -> None:
         work.engine.faults("suspects-mended")
 
 
-def _held(work: Work, row: DocumentRow) -> dict[int, str]:
-    """By chunk the write hash of what the store holds of a document."""
+def _held(work: Work, rows: list[DocumentRow]) -> list[dict[int, str]]:
+    """By chunk the write hash of what the store holds of each document, asked for all at once."""
     assert work.collection is not None
-    ids = {
-        object_id(work.collection.name, row.repository, row.path, chunk): chunk
-        for chunk in range(max(row.chunks, row.max_chunks))
-    }
-    held = work.store.fetch_hashes(work.collection.name, list(ids))
-    return {ids[each]: write_hash or "" for each, write_hash in held.items()}
+    name = work.collection.name
+    ids = [
+        [object_id(name, row.repository, row.path, chunk) for chunk in range(max(row.chunks, row.max_chunks))]
+        for row in rows
+    ]
+    held = work.store.fetch_hashes(name, [each for some in ids for each in some]) if rows else {}
+    return [{chunk: held[each] or "" for chunk, each in enumerate(some) if each in held} for some in ids]
 
 
 def _is_right(row: DocumentRow, held: dict[int, str]) -> bool:

@@ -62,7 +62,7 @@ def finalize_run(work: Work) -> SyncReport:
         work.check_incarnation()  # a batch of unchanged documents asks the store nothing
         with RunPlan(work.folder) as plan:
             repositories = plan.repositories
-        verify_suspects(work, repositories)
+        verify_suspects(work)
         checks += _compare(work, repositories)
         objects = work.store.count(work.collection.name)
         failed = collections.repositories_with_failures(database, work.run.run_id)

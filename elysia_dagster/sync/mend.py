@@ -13,7 +13,7 @@ import numpy as np
 from elysia_dagster.checkpoint import reconciling, suspects
 from elysia_dagster.checkpoint.ledger import Key
 from elysia_dagster.checkpoint.records import DocumentRow, Settlement
-from elysia_dagster.errors import LeaseLost, LineError, StoreUnavailable
+from elysia_dagster.errors import LineError, StoreUnavailable
 from elysia_dagster.models import DocumentState, Outcome, StoreObject, object_id
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash, write_hash
 from elysia_dagster.sync.chunk import CHUNKER_ID, chunk_text
@@ -23,6 +23,7 @@ from elysia_dagster.sync.difference import Finding, HeldDocument, compare
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.objects import objects_of
 from elysia_dagster.sync.origin import Origins
+from elysia_dagster.sync.overtaken import is_overtaken
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.reconcile import as_found, look
 from elysia_dagster.sync.sending import LEASE_MARGIN_S
@@ -187,9 +188,11 @@ class Mender:
             reconciling.settle_repairs(
                 self._database, self._work.lease, [(each.row, _settlement(each)) for each in written]
             )
-        except LeaseLost:  # what was sent may stand over what somebody else has written since
-            most = {key: most for key, (_, most) in intended.items()}
-            suspects.mark_documents_suspect(self._database, self._work.lease, most)
+        except Exception as error:
+            if is_overtaken(self._database, self._work.lease, error):
+                # what was sent may stand over what somebody else has written since
+                most = {key: most for key, (_, most) in intended.items()}
+                suspects.mark_documents_suspect(self._database, self._work.lease, most)
             raise
         self._faults("reconcile-settled")
         done.rewritten += len(written)

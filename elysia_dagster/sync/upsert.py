@@ -5,13 +5,13 @@ intend (transaction) - insert - read back - remove what is left over - settle (t
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from elysia_dagster.checkpoint import claims, ledger, lines, suspects
+from elysia_dagster.checkpoint import ledger, lines, suspects
 from elysia_dagster.checkpoint.records import Intent, Settlement
-from elysia_dagster.errors import CollectionMismatch, ElysiaError, LeaseLost, TransientError
+from elysia_dagster.errors import CollectionMismatch, ElysiaError, TransientError
 from elysia_dagster.models import DocumentState, ErrorKind, Outcome
 from elysia_dagster.sync.background import Background, Turn
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, document_write_hash
@@ -20,6 +20,7 @@ from elysia_dagster.sync.chunk import CHUNKER_ID
 from elysia_dagster.sync.engine import Work
 from elysia_dagster.sync.linetracker import LineTracker
 from elysia_dagster.sync.objects import objects_of
+from elysia_dagster.sync.overtaken import is_overtaken
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.sending import Sending, StoreWriter
 from elysia_dagster.sync.winners import ChangeKind
@@ -145,23 +146,15 @@ class BatchUpserter:
 
     @contextmanager
     def _ownership_told(self, sending: Sending) -> Iterator[None]:
-        """Marks what was sent where the lease is lost, and says so where the collection is another.
-
-        Whatever the error: a process that was stopped for long finds its connections closed, too, and may have sent.
-        """
+        """Marks what was sent where the lease is lost, and says so where the collection is another."""
         try:
             yield
         except Exception as error:
-            if sending.most and (isinstance(error, LeaseLost) or self._is_overtaken()):
+            if sending.most and is_overtaken(self._database, self._work.lease, error):
                 suspects.mark_documents_suspect(self._database, self._work.lease, sending.most)
             if isinstance(error, CollectionMismatch):
                 self._work.check_incarnation()  # what a dropped collection needs is known there, not in the store
             raise
-
-    def _is_overtaken(self) -> bool:
-        with suppress(ElysiaError):
-            return claims.is_lost(self._database, self._work.lease)
-        return False
 
     def _intend(self, batch: EmbeddedBatch, sending: Sending) -> None:
         changes = [

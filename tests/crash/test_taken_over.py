@@ -1,5 +1,8 @@
 """Paused past the lease, overtaken by another host, awake again: refused, suspected, and true after the next run."""
 
+import sqlite3
+from contextlib import closing
+
 import lancedb
 import pytest
 from crash.interposed import interpose
@@ -10,9 +13,11 @@ from sync_world import World
 
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.errors import LeaseLost, RepositoriesHeld, StoreUnavailable
+from elysia_dagster.settings import DATABASE_NAME
 from elysia_dagster.sync.engine import Engine
 
 DOCUMENT, OTHER, ELSEWHERE = ("repo", "doc.py"), ("repo", "other.py"), ("elsewhere", "doc.py")
+THIRD = ("repo", "third.py")
 OLD, NEW = text_of("old", 5), text_of("new", 2)
 
 
@@ -60,11 +65,11 @@ def wake_after(world: World, paused: Engine, meanwhile: "object") -> None:
 
 
 def test_the_run_itself_is_taken_over(world: World, paused: Engine, overtaking: Engine) -> None:
-    """The same objects are written twice; the next run, of another repository, sees that all is well."""
+    """The same objects are written twice; the next run of the repository sees that all is well."""
     apply(world, BASE)
     wake_after(world, paused, lambda: resume(world, run_ids(world)[-1], overtaking))
     assert set(states(world).values()) == {"suspect"}
-    third = (inline(ELSEWHERE, text_of("third")),)
+    third = (inline(THIRD, text_of("third")),)
     apply(world, third)
     assert_applied(world, BASE, OLDER, third)
 
@@ -131,9 +136,39 @@ def test_an_outage_is_met_by_one_that_was_overtaken(world: World, paused: Engine
     with pytest.raises(StoreUnavailable):
         resume(world, run_id, paused)
     assert set(states(world).values()) == {"suspect"}
-    third = (inline(ELSEWHERE, text_of("third")),)
+    third = (inline(THIRD, text_of("third")),)
     apply(world, third)
     assert_applied(world, BASE, OLDER, third)
+
+
+def test_an_outage_is_met_by_a_repair_that_was_overtaken(world: World, paused: Engine, overtaking: Engine) -> None:
+    """What it sent may stand over what the process wrote that took over."""
+    apply(world, BASE)
+    with closing(sqlite3.connect(world.state / DATABASE_NAME)) as connection, connection:
+        connection.execute("UPDATE documents SET state = 'suspect' WHERE repository = 'repo' AND path = 'doc.py'")
+    table = lancedb.connect(world.state / "vectors").open_table(COLLECTION)
+    table.delete("relative_path = 'doc.py' AND repository = 'repo'")
+    third = (inline(THIRD, text_of("third")),)
+    run_id = world.begin(*(line.raw for line in third), engine=paused).run_id
+    store, _ = interpose(paused)
+    sent = []
+
+    def overtake(name: str) -> None:
+        if name == "upsert":
+            sent.append(name)
+            if len(sent) == 2:  # the first is of the run's own batch
+                expire_leases(world)
+                resume(world, run_id, overtaking)
+                assert states(world)["doc.py"] == "present"
+                raise StoreUnavailable("The connection is closed.")
+
+    store.after = overtake
+    with pytest.raises(StoreUnavailable):
+        resume(world, run_id, paused)
+    assert states(world)["doc.py"] == "suspect"
+    fourth = (delete(THIRD),)
+    apply(world, fourth)
+    assert_applied(world, BASE, third, fourth)
 
 
 def test_what_nothing_came_of_is_cleared(world: World, paused: Engine, overtaking: Engine) -> None:
@@ -148,9 +183,28 @@ def test_what_nothing_came_of_is_cleared(world: World, paused: Engine, overtakin
     table = lancedb.connect(world.state / "vectors").open_table(COLLECTION)
     table.delete("relative_path = 'doc.py' AND repository = 'repo'")
     world.resume(run_ids(world)[1])
-    third = (inline(ELSEWHERE, text_of("third")),)
+    third = (inline(THIRD, text_of("third")),)
     apply(world, third)
     assert_applied(world, BASE, OLDER, (delete(DOCUMENT),), third)
+
+
+def test_a_run_asks_of_its_own_doubts_and_of_all_at_once(world: World) -> None:
+    """There may be many, of repositories that others are at work on."""
+    apply(world, BASE)
+    with closing(sqlite3.connect(world.state / DATABASE_NAME)) as connection, connection:
+        connection.execute("UPDATE documents SET state = 'suspect'")
+    engine = world.open_engine()
+    store, _ = interpose(engine)
+    asked: list[str] = []
+    store.before = asked.append
+    third = (inline(THIRD, text_of("third")),)
+    apply(world, third, engine)
+    assert asked[asked.index("upsert") :].count("fetch_hashes") == 2, "one reads back, one asks for two documents"
+    assert set(states(world).values()) == {"present"}
+    assert world.query("SELECT state FROM documents WHERE repository = 'elsewhere'") == [("suspect",)]
+    fourth = (delete(ELSEWHERE),)
+    apply(world, fourth)
+    assert_applied(world, BASE, third, fourth)
 
 
 def test_a_living_lease_of_another_host_is_waited_for(world: World, paused: Engine, overtaking: Engine) -> None:

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from crash.power import Power, build_recorder
 
 from elysia_dagster.checkpoint import owner
-from elysia_dagster.errors import StoreUnavailable
+from elysia_dagster.errors import ResourceExhausted, StoreUnavailable
 from elysia_dagster.models import StoreObject, object_id
+from elysia_dagster.stores import lancedb_recovery
 from elysia_dagster.stores.lancedb import LanceDBStore
 from elysia_dagster.stores.lancedb_durability import FileSyncer
 
@@ -134,6 +136,66 @@ def test_what_was_synced_is_never_put_aside(folder: Path, monkeypatch: pytest.Mo
     with pytest.raises(StoreUnavailable, match="is damaged"):
         held(folder)
     assert not list((folder / f"{COLLECTION}.lance").glob("torn-*"))
+
+
+def _raising(error: Exception) -> Callable[..., object]:
+    def connect(*_: object, **__: object) -> object:
+        raise error
+
+    return connect
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("lance error: Generic LocalFileSystem error: Too many open files (os error 24)"), "handles"),
+        (OSError("Cannot allocate memory (os error 12)"), "handles"),
+        (RuntimeError("Unable to open file: Permission denied (os error 13)"), "cannot be read"),
+        (RuntimeError("lance error: Input/output error (os error 5)"), "cannot be read"),
+        (ValueError("something that nobody has seen yet"), "nobody has seen"),
+    ],
+    ids=["handles", "memory", "permission", "disk", "unknown"],
+)
+def test_what_is_no_fault_of_the_files_puts_nothing_aside(
+    folder: Path, error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "_boot_id", lambda: "after")
+    with monkeypatch.context() as patch:
+        patch.setattr(lancedb_recovery, "lancedb", SimpleNamespace(connect=_raising(error)))
+        with pytest.raises(Exception, match=told) as raised:
+            held(folder)
+    assert isinstance(raised.value, ResourceExhausted) == (told == "handles")
+    assert not list((folder / f"{COLLECTION}.lance").glob("torn-*"))
+    assert held(folder) == {"first", "second", "unsynced"}
+
+
+def test_a_file_that_a_version_names_and_that_never_arrived(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest(folder, "data").unlink()
+    monkeypatch.setattr(owner, "_boot_id", lambda: "after")
+    assert held(folder) == {"first", "second"}
+
+
+def test_what_was_noted_while_it_was_tried_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "_boot_id", lambda: "after")
+    versions = folder / f"{COLLECTION}.lance" / "_versions"
+    look = lancedb_recovery._why_torn
+
+    def noted_meanwhile(place: Path, collection: str, version: int | None) -> str | None:
+        if version is None:
+            return look(place, collection, version)
+        lancedb_recovery.note_synced(versions, set(os.listdir(versions)))
+        return "another process was in the way"
+
+    monkeypatch.setattr(lancedb_recovery, "_why_torn", noted_meanwhile)
+    assert held(folder) == {"first", "second", "unsynced"}
+
+
+def test_a_version_that_cannot_be_read_once_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "_boot_id", lambda: "after")
+    answers = iter(["it calls itself version 3"])
+    look = lancedb_recovery._why_torn
+    monkeypatch.setattr(lancedb_recovery, "_why_torn", lambda *asked: next(answers, None) or look(*asked))
+    assert held(folder) == {"first", "second", "unsynced"}
 
 
 COMPACTS = """

@@ -104,7 +104,8 @@ def test_many_documents_are_noted_at_once(checkpoint: Checkpoint) -> None:
         (repository, path): chunks
         for repository, path, chunks in checkpoint.rows("SELECT repository, path, chunks FROM documents")
     } == found
-    assert suspects.unsettled_documents(checkpoint.database, known.collection_id, comparable=True) == []
+    checkpoint.claim(lease, "r0", "r1", "r2")
+    assert suspects.comparable_suspects(checkpoint.database, known.collection_id, lease.run_id) == []
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])

@@ -42,9 +42,7 @@ def mark_suspect(checkpoint: Checkpoint) -> None:
             id="unsettled documents",
         ),
         pytest.param(
-            lambda checkpoint: suspects.unsettled_documents(
-                checkpoint.database, checkpoint.collection, comparable=True
-            ),
+            lambda checkpoint: suspects.comparable_suspects(checkpoint.database, checkpoint.collection, "run"),
             "idx_documents_unsettled",
             id="suspects that can be compared",
         ),
