@@ -18,6 +18,7 @@ class SteppedStore(RecordingStore):
 
     def __init__(self, paths: Sequence[str]) -> None:
         super().__init__()
+        self.takes_calls_at_once = True
         self.calls: list[tuple[str, str, str]] = []
         self._actions: dict[tuple[str, str], tuple[Callable[[], None], ...]] = {}
         self._paths = {object_id(COLLECTION, "repo", path, 0): path for path in paths}

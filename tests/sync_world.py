@@ -38,7 +38,7 @@ class RecordingStore:
         self.url = url
         self.request_timeout_s = 1.0
         self.rewrites_identical = True
-        self.takes_calls_at_once = True
+        self.takes_calls_at_once = False
         self.collections: dict[str, CollectionInfo] = {}
         self.objects: dict[str, StoreObject] = {}
         self.sent: list[list[str]] = []

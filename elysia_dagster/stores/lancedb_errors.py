@@ -62,6 +62,14 @@ def why_unreadable(error: BaseException) -> str | None:
 
 def translated(error: BaseException, *, collection: str, url: str) -> ElysiaError | None:
     """The project's error for one of LanceDB or the file system, or None where its meaning is not known."""
+    if type(error).__name__ == "RustPanic":  # of pyo3's runtime; what broke is on standard error, and not in the error
+        return StoreUnavailable(
+            f"LanceDB broke off in the middle of a call to {url}: {_first_line(str(error))}.",
+            next_step="See that memory and threads are left (ulimit -v, ulimit -u), then run the same command again: "
+            "nothing was charged to a line.",
+            collection=collection,
+            store=url,
+        )
     if not isinstance(error, _TYPES):
         return None
     text = str(error)

@@ -23,6 +23,10 @@ PROBES_PER_SHARD = 16
 once in ten million collections."""
 
 
+PROBE_TEXT = "a"
+"""Where the server makes the vectors, its module is asked for one of this."""
+
+
 def prime_shards(
     connection: WeaviateConnection, collection: str, *, shards: int, consistency: ConsistencyLevel
 ) -> None:
@@ -38,7 +42,9 @@ def prime_shards(
         if held > len(probes) or held > len(handle.query.fetch_objects_by_ids(probes, limit=len(probes)).objects):
             return  # it was primed when it was empty
         try:
-            refused = handle.data.insert_many([DataObject(uuid=each, properties={"content": "a"}) for each in probes])
+            refused = handle.data.insert_many(
+                [DataObject(uuid=each, properties={"content": PROBE_TEXT}) for each in probes]
+            )
             told = [each.message for each in refused.errors.values()]
         except Exception as error:  # all of them
             told = messages_of(error)

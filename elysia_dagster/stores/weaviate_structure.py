@@ -77,6 +77,7 @@ class WeaviateStructure:
         self._address = connection.address
         self._consistency = ConsistencyLevel[settings.weaviate_consistency.upper()]
         self._last: dict[str, FoundCollection] = {}
+        self._primed: set[CollectionInfo] = set()
 
     def find(self, collection: str) -> FoundCollection | None:
         """A collection as it is now; None where there is none, or not that tenant of it."""
@@ -114,7 +115,9 @@ class WeaviateStructure:
                 lambda: self._handle(collection).tenants.create(self._address.tenant), collection=collection
             )
         found = self.load(collection)
-        prime_shards(self._connection, collection, shards=found.shards, consistency=self._consistency)
+        if found.info not in self._primed:
+            prime_shards(self._connection, collection, shards=found.shards, consistency=self._consistency)
+            self._primed.add(found.info)
         return found
 
     def adopt(self, collection: str, marks: Marks, *, expected: str | None) -> FoundCollection:

@@ -15,6 +15,7 @@ from weaviate_server import WeaviateServer
 
 from elysia_dagster.errors import CollectionMismatch, StoreUnavailable
 from elysia_dagster.models import RunStatus, SearchMode, SearchQuery
+from elysia_dagster.stores.weaviate_prime import PROBE_TEXT
 
 pytestmark = pytest.mark.weaviate
 
@@ -95,7 +96,9 @@ def test_the_server_makes_the_vectors(tmp_path: Path, vectorizing: WeaviateServe
         assert {text: vector is not None and vector.tolist() for text, vector in held.items()} == {
             text: vector_of(text) for text in ("alpha = 1\n", "beta = 2\n")
         }
-        assert set(endpoint.texts) == {"alpha = 1\n", "beta = 2\n"}, "the text of the chunk, and nothing else"
+        assert endpoint.texts.count(PROBE_TEXT) == 1, "the one that primes the collection"
+        texts = [each for each in endpoint.texts if each != PROBE_TEXT]
+        assert set(texts) == {"alpha = 1\n", "beta = 2\n"}, "the text of the chunk, and nothing else"
         store = world.engine.store()
         found = store.search(world.collection, SearchQuery(text="beta", mode=SearchMode.VECTOR, limit=1))
         assert [hit.relative_path for hit in found] == ["b.py"]
