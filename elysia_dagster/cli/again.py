@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from elysia_dagster.checkpoint.collections import find_collection, load_collection
 from elysia_dagster.checkpoint.failures import failed_pages, runs_with_failed_lines
 from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.checkpoint.records import RunRecord
@@ -17,20 +18,32 @@ if TYPE_CHECKING:
 
 _SHOWN_RUNS = 5
 _SHOWN_LEFT_OUT = 20
+_LOOK = (
+    "See what they ask for (elysiactl index failed --run-id {run_id} --format jsonl), and sync into the new collection "
+    "what still holds."
+)
 
 
 def give_again(terminal: Terminal, database: "Database | None", run_id: str | None, output: Path | None) -> int:
     """Writes the lines, oldest run first, and says how to send them; 1 where some are left out, which are named.
 
     A new changeset is the newest of all: a line whose document a newer run has changed would undo that, and is left
-    out. Raises ``UsageError`` where the lines belong to several places.
+    out, and so is a run of a collection that another one has replaced. Raises ``UsageError`` where that is the run that
+    is asked for, and where the lines belong to several places.
     """
     runs: list[RunRecord] = []
+    replaced: dict[str, str] = {}
     if database is not None:
         runs = [load_run(database, run_id)] if run_id else runs_with_failed_lines(database)
+        replaced = {run.run_id: text for run in runs if (text := _replaced(database, run))}
+        if run_id and replaced:
+            raise UsageError(replaced[run_id], next_step=_LOOK.format(run_id=run_id))
+        runs = [run for run in runs if run.run_id not in replaced]
     _refuse_several_places(runs)
     is_null = bool(runs) and runs[0].options is not None and runs[0].options.null_separated
     given = left_out = 0
+    for left, reason in list(replaced.items())[:_SHOWN_RUNS]:
+        terminal.note(f"Left out, run {left}: {reason} {_LOOK.format(run_id=left)}")
     with outlet(terminal, output) as out:
         for page in failed_pages(database, [run.run_id for run in runs]) if database is not None else ():
             lines = []
@@ -50,10 +63,27 @@ def give_again(terminal: Terminal, database: "Database | None", run_id: str | No
     if left_out > _SHOWN_LEFT_OUT:
         terminal.note(f"And {left_out - _SHOWN_LEFT_OUT:,} more are left out: elysiactl index failed --format csv")
     if not given:
-        terminal.note("No failed lines." if not left_out else "No line is left to send.")
+        terminal.note("No line is left to send." if left_out or replaced else "No failed lines.")
     else:
         terminal.note(f"{counted(given, 'line')}. Apply them: {_command(runs[0], run_id, output)}")
-    return int(left_out > 0)
+    return int(left_out > 0 or bool(replaced))
+
+
+def _replaced(database: "Database", run: RunRecord) -> str:
+    """Why no line of a run is given whose collection another one has replaced, '' for any other run.
+
+    What has become of the document since is in the other one's ledger, whose versions count rebuilds as well.
+    """
+    known = find_collection(database, run.store, run.collection_name) if run.store else None
+    if known is None or known.replaced_by is None:
+        return ""
+    heir = load_collection(database, known.replaced_by)
+    if heir.rebuilt_from == known.collection_id:  # the switch is not made yet
+        return ""
+    return (
+        f"Collection {known.name} was rebuilt as {heir.name} in {heir.store}, where its old lines could undo what is "
+        "newer."
+    )
 
 
 def _refuse_several_places(runs: list[RunRecord]) -> None:

@@ -55,6 +55,29 @@ def test_from_one_collection_to_the_other(shell: Any) -> None:
     assert "return 3" in found.out
 
 
+def test_failed_lines_of_a_replaced_collection_are_no_changeset(shell: Any) -> None:
+    """The new collection may hold what is newer, and its ledger alone could tell."""
+    shell.write(read_py="def read():\n    return 1\n")
+    assert shell.call("sync", "--stdin", stdin=b"read.py\n").code == 0
+    old = b'{"path": "late.py", "content": "old = 1\\n", "content_hash": "' + b"0" * 64 + b'"}\n'
+    assert shell.call("sync", "--stdin", stdin=old).code == 1
+    (run_id,) = shell.query("SELECT run_id FROM failed_lines")[0]
+    assert shell.call("rebuild", "--into", "Demo2").code == 0
+    before = shell.call("failed", "--as-changeset")
+    assert (before.code, before.out.encode()) == (0, old), "no other has taken its place yet"
+    assert shell.call("rebuild", "--into", "Demo2", "--switch").code == 0
+    newer = b'{"path": "late.py", "content": "new = 1\\n"}\n'
+    assert shell.call("sync", "--stdin", "--collection", "Demo2", stdin=newer).code == 0
+
+    every = shell.call("failed", "--as-changeset")
+    assert (every.code, every.out) == (1, "")
+    assert f"Left out, run {run_id}: Collection Demo was rebuilt as Demo2 in lancedb:" in every.err
+    one = shell.call("failed", "--as-changeset", "--run-id", run_id)
+    assert (one.code, one.out) == (2, "")
+    assert "could undo what is newer" in one.err
+    assert f"index failed --run-id {run_id} --format jsonl" in one.err
+
+
 def test_usage(shell: Any) -> None:
     assert shell.call("rebuild").code == 2
     alone = shell.call("rebuild", "--into", "Demo2", "--alias", "Readers")
