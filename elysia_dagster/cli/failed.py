@@ -35,8 +35,8 @@ def failed(
 ) -> int:
     """Show failed lines (also: status --failed), or hand them on.
 
-    A line that was not kept whole, or whose document a newer run has changed, is not given as a changeset, nor are
-    those of a collection that was rebuilt as another: each such is named on standard error, and the exit code is 1.
+    A line that was not kept whole, or whose document a newer run has changed, is not given as a changeset, nor is one
+    of a collection that was rebuilt as another: they are named on standard error, and the exit code is 1.
 
     \b
     Example: elysiactl index failed --as-changeset | elysiactl index sync --stdin --collection Demo
