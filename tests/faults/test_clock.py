@@ -135,8 +135,8 @@ def test_a_host_with_another_hour_overtakes(world: WeaviateWorld, wall: Clock, m
     assert settled_before[1] == len(NEWER), "the second has settled every line"
     assert lines_settled(world) == len(NEWER), "the first has settled none after it"
     wall.off = NO_TIME
-    third = (inline(("beta", "third.py"), text_of("third"), "add"),)
-    apply(world, third)  # what the first had in writing is looked at
+    third = tuple(inline((name, "third.py"), text_of("third"), "add") for name in ("alpha", "beta", "gamma"))
+    apply(world, third)  # of each repository: what the first had in writing there is looked at
     assert_truth(world, BASE, NEWER, third)
 
 

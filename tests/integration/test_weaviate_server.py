@@ -36,7 +36,7 @@ def ask(server: WeaviateServer, path: str, body: dict[str, Any] | None = None) -
         data=None if body is None else json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as response:
+    with urllib.request.urlopen(request, timeout=90) as response:
         return json.load(response)
 
 
