@@ -67,6 +67,13 @@ def assert_alike(cluster: WeaviateCluster, *changesets: Sequence[Line]) -> float
     return time.monotonic() - began
 
 
+def copies_by_itself(node: WeaviateServer, collection: str = COLLECTION) -> bool:
+    """Whether a node, by its own copy of the schema, has its replicas compared and brought up to date."""
+    status, schema = _get(node, f"/v1/schema/{collection}", consistency="false")  # else the leader's copy is told
+    assert status == 200, status
+    return bool(schema["replicationConfig"].get("asyncEnabled"))
+
+
 def leader(cluster: WeaviateCluster) -> WeaviateServer:
     """The node that leads the others in what concerns the schema."""
     _, answer = _get(cluster.nodes[0], "/v1/cluster/statistics")
@@ -74,9 +81,9 @@ def leader(cluster: WeaviateCluster) -> WeaviateServer:
     return next(node for node in cluster.nodes if node.name == name)
 
 
-def _get(node: WeaviateServer, path: str) -> tuple[int, Any]:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=30)) as connection:
-        connection.request("GET", path)
+def _get(node: WeaviateServer, path: str, **headers: str) -> tuple[int, Any]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=90)) as connection:
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         body = response.read()
         return response.status, json.loads(body) if body else None

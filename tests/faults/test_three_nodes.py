@@ -1,5 +1,6 @@
 """Three nodes that each hold everything: one dies, then two; in the end every node holds the truth and nothing else."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ from crash.held import asking
 from crash.oracle import COLLECTION, Put, expected_objects
 from crash.scenario import BASE, BATCH_SIZE, GONE, NEWER, READD, delete, inline, text_of
 from crash.within import apply, run_ids
-from faults.nodes import PROMPT, assert_alike, held_by, is_on, leader
+from faults.nodes import ALIKE_WITHIN_S, PROMPT, assert_alike, copies_by_itself, held_by, is_on, leader
 from faults.weaviate_world import WeaviateWorld, assert_truth
 from weaviate.classes.config import ConsistencyLevel, Reconfigure
 from weaviate_server import WeaviateCluster, WeaviateServer
@@ -151,7 +152,7 @@ def test_a_node_that_was_away_is_asked_what_the_others_hold(cluster: WeaviateClu
     before = (inline(("alpha", "before.py"), text_of("before"), "add"),)
     with WeaviateWorld(tmp_path, second.url, **PATIENT) as world:
         apply(world, before)
-        asking(second.url, stop_copying)
+        stop_copying(cluster)
         first.kill()
         apply(world, BASE)
     written = {
@@ -179,7 +180,7 @@ def test_a_node_that_holds_what_was_before_is_no_proof(cluster: WeaviateCluster,
     keys = [("alpha", f"old{number}.py") for number in range(3)]
     with WeaviateWorld(tmp_path, second.url, **PATIENT) as world:
         apply(world, tuple(inline(key, text_of("before"), "add") for key in keys))
-        asking(second.url, stop_copying)
+        stop_copying(cluster)
         first.kill()
         apply(world, tuple(inline(key, text_of("after"), "modify") for key in keys))
     bring_back(cluster)
@@ -196,10 +197,19 @@ def test_a_node_that_holds_what_was_before_is_no_proof(cluster: WeaviateCluster,
         assert store.fetch_hashes(COLLECTION, list(after), wrong) == after, "what is there, not what is expected"
 
 
-def stop_copying(client: Any) -> None:
-    """Nodes no more bring each other up to date by themselves."""
-    config = client.collections.use(COLLECTION).config
-    config.update(replication_config=Reconfigure.replication(async_enabled=False))
+def stop_copying(cluster: WeaviateCluster) -> None:
+    """Nodes no more bring each other up to date by themselves, and all of them know: one that is killed before it does
+    begins with it again."""
+
+    def switch_off(client: Any) -> None:
+        config = client.collections.use(COLLECTION).config
+        config.update(replication_config=Reconfigure.replication(async_enabled=False))
+
+    asking(cluster.nodes[1].url, switch_off)
+    deadline = time.monotonic() + ALIKE_WITHIN_S
+    while any(map(copies_by_itself, cluster.nodes)):
+        assert time.monotonic() < deadline, "a node never heard of it"
+        time.sleep(0.05)
 
 
 UNPINNED_ID = "00000000-0000-0000-0000-000000000001"
