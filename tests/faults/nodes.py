@@ -21,8 +21,24 @@ PROMPT = {
 }
 """Nodes compare what they hold as often as the server lets them (by default every 30 s, what is older than 30 s)."""
 
+PATIENT = {
+    "weaviate_replication": 3,
+    "store_retry_s": 40.0,
+    "store_query_timeout_s": 5.0,
+    "store_insert_timeout_s": 5.0,
+}
+"""Three replicas; waits until the nodes that are left have chosen a leader, which takes them up to 20 seconds."""
+
 ALIKE_WITHIN_S = 60.0
 """Seconds after which nodes are taken for never becoming alike; measured: 3 to 10."""
+
+
+def bring_back(cluster: WeaviateCluster) -> None:
+    """Starts the nodes that are dead, and waits until all know of all."""
+    for node in cluster.nodes:
+        if not node.is_alive:
+            node.start(wait=False)
+    cluster.wait_healthy()
 
 
 def held_by(node: WeaviateServer, collection: str = COLLECTION) -> list[Held]:
@@ -67,13 +83,6 @@ def assert_alike(cluster: WeaviateCluster, *changesets: Sequence[Line]) -> float
     return time.monotonic() - began
 
 
-def copies_by_itself(node: WeaviateServer, collection: str = COLLECTION) -> bool:
-    """Whether a node, by its own copy of the schema, has its replicas compared and brought up to date."""
-    status, schema = _get(node, f"/v1/schema/{collection}", consistency="false")  # else the leader's copy is told
-    assert status == 200, status
-    return bool(schema["replicationConfig"].get("asyncEnabled"))
-
-
 def leader(cluster: WeaviateCluster) -> WeaviateServer:
     """The node that leads the others in what concerns the schema."""
     _, answer = _get(cluster.nodes[0], "/v1/cluster/statistics")
@@ -81,9 +90,9 @@ def leader(cluster: WeaviateCluster) -> WeaviateServer:
     return next(node for node in cluster.nodes if node.name == name)
 
 
-def _get(node: WeaviateServer, path: str, **headers: str) -> tuple[int, Any]:
+def _get(node: WeaviateServer, path: str) -> tuple[int, Any]:
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", node.http_port, timeout=90)) as connection:
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", path)
         response = connection.getresponse()
         body = response.read()
         return response.status, json.loads(body) if body else None

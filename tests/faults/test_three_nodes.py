@@ -1,37 +1,25 @@
 """Three nodes that each hold everything: one dies, then two; in the end every node holds the truth and nothing else."""
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from crash.held import asking
-from crash.oracle import COLLECTION, Put, expected_objects
+from crash.oracle import COLLECTION, expected_objects
 from crash.scenario import BASE, BATCH_SIZE, GONE, NEWER, READD, delete, inline, text_of
 from crash.within import apply, run_ids
-from faults.nodes import ALIKE_WITHIN_S, PROMPT, assert_alike, copies_by_itself, held_by, is_on, leader
+from faults.nodes import PATIENT, PROMPT, assert_alike, bring_back, is_on, leader
 from faults.weaviate_world import WeaviateWorld, assert_truth
-from weaviate.classes.config import ConsistencyLevel, Reconfigure
+from weaviate.classes.config import ConsistencyLevel
 from weaviate_server import WeaviateCluster, WeaviateServer
 
 from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import RunStatus
-from elysia_dagster.settings import Settings
-from elysia_dagster.stores import open_store
 from elysia_dagster.sync import upsert
 from elysia_dagster.sync.engine import Engine
 
 pytestmark = pytest.mark.weaviate
-
-PATIENT = {
-    "weaviate_replication": 3,
-    "store_retry_s": 40.0,
-    "store_query_timeout_s": 5.0,
-    "store_insert_timeout_s": 5.0,
-}
-"""Three replicas; waits until the nodes that are left have chosen a leader, which takes them up to 20 seconds."""
 
 UNPINNED = "Unpinned"
 """A collection whose replicas settle no conflict: what would become of removals without the strategy that is pinned."""
@@ -56,14 +44,6 @@ def world(cluster: WeaviateCluster, tmp_path: Path) -> Iterator[WeaviateWorld]:
     """A world whose collection has three replicas; it asks the first node."""
     with WeaviateWorld(tmp_path, cluster.url, **PATIENT) as opened:
         yield opened
-
-
-def bring_back(cluster: WeaviateCluster) -> None:
-    """Starts the nodes that are dead, and waits until all know of all."""
-    for node in cluster.nodes:
-        if not node.is_alive:
-            node.start(wait=False)
-    cluster.wait_healthy()
 
 
 def at_passing(engine: Engine, **acts: Callable[[], None]) -> list[str]:
@@ -144,72 +124,6 @@ def test_the_leader_dies_in_the_middle_of_a_run(cluster: WeaviateCluster, tmp_pa
         bring_back(cluster)
         assert_alike(cluster, BASE, NEWER)
         assert_truth(world, BASE, NEWER)
-
-
-def test_a_node_that_was_away_is_asked_what_the_others_hold(cluster: WeaviateCluster, tmp_path: Path) -> None:
-    """Nothing has been copied to it yet: what a quorum holds is read back by it, and removed by it, all the same."""
-    first, second, third = cluster.nodes
-    before = (inline(("alpha", "before.py"), text_of("before"), "add"),)
-    with WeaviateWorld(tmp_path, second.url, **PATIENT) as world:
-        apply(world, before)
-        stop_copying(cluster)
-        first.kill()
-        apply(world, BASE)
-    written = {
-        id_: held.properties["write_hash"]
-        for line in BASE
-        for effect in line.effects
-        if isinstance(effect, Put) and effect.text
-        for id_, held in expected_objects(effect.key, effect.text).items()
-    }
-    bring_back(cluster)
-    assert not set(written) & {each.id for each in held_by(first)}, "else this test would prove nothing"
-    with closing(open_store(first.url, Settings(**PATIENT))) as store:
-        assert store.fetch_hashes(COLLECTION, [*written, UNPINNED_ID]) == written
-        gone = list(written)[::2]
-        store.delete_objects(COLLECTION, gone)
-        assert set(store.fetch_hashes(COLLECTION, list(written))) == set(written) - set(gone)
-    for node in (second, third):
-        assert not set(gone) & {each.id for each in held_by(node)}
-
-
-@pytest.mark.parametrize("level", ["QUORUM", "ONE"])
-def test_a_node_that_holds_what_was_before_is_no_proof(cluster: WeaviateCluster, tmp_path: Path, level: str) -> None:
-    """Its old hash is what a filter gives; what is expected and not found there is asked of a quorum, by id."""
-    first, second, _ = cluster.nodes
-    keys = [("alpha", f"old{number}.py") for number in range(3)]
-    with WeaviateWorld(tmp_path, second.url, **PATIENT) as world:
-        apply(world, tuple(inline(key, text_of("before"), "add") for key in keys))
-        stop_copying(cluster)
-        first.kill()
-        apply(world, tuple(inline(key, text_of("after"), "modify") for key in keys))
-    bring_back(cluster)
-    before, after = (
-        {id_: held.properties["write_hash"] for key in keys for id_, held in expected_objects(key, text).items()}
-        for text in (text_of("before"), text_of("after"))
-    )
-    assert before.keys() == after.keys()
-    assert {each.id: each.properties["write_hash"] for each in held_by(first)} == before
-    with closing(open_store(first.url, Settings(**PATIENT, weaviate_consistency=level))) as store:
-        assert store.fetch_hashes(COLLECTION, list(after)) == before, "else this test would prove nothing"
-        assert store.fetch_hashes(COLLECTION, list(after), after) == after
-        wrong = dict.fromkeys(after, "never written")
-        assert store.fetch_hashes(COLLECTION, list(after), wrong) == after, "what is there, not what is expected"
-
-
-def stop_copying(cluster: WeaviateCluster) -> None:
-    """Nodes no more bring each other up to date by themselves, and all of them know: one that is killed before it does
-    begins with it again."""
-
-    def switch_off(client: Any) -> None:
-        config = client.collections.use(COLLECTION).config
-        config.update(replication_config=Reconfigure.replication(async_enabled=False))
-
-    asking(cluster.nodes[1].url, switch_off)
-    deadline = time.monotonic() + ALIKE_WITHIN_S
-    while any(map(copies_by_itself, cluster.nodes)):
-        assert time.monotonic() < deadline, "a node never heard of it"
-        time.sleep(0.05)
 
 
 UNPINNED_ID = "00000000-0000-0000-0000-000000000001"
