@@ -18,7 +18,7 @@ from elysia_dagster.checkpoint import collections
 from elysia_dagster.sync.embed import BatchMaker
 from elysia_dagster.sync.plan import plan_batches
 from elysia_dagster.sync.plans import PLAN_NAME, RunPlan
-from elysia_dagster.sync.read import resume_run
+from elysia_dagster.sync.resume import resume_run
 
 MUST_S = 5.0
 CONTENT_BYTES = 200

@@ -10,7 +10,7 @@ from elysia_dagster.settings import Settings
 from elysia_dagster.sync.drive import carry_out, sync
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.finalize import SyncReport
-from elysia_dagster.sync.read import ChangesetManifest, SyncRequest
+from elysia_dagster.sync.request import ChangesetManifest, SyncRequest
 
 COLLECTION = "Bench"
 REPOSITORY_NAME = "repo"

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import postgres_server
 import weaviate_server as weaviate
 from checkpoint_world import Checkpoint
+from lacking import lacking
 from sync_world import RecordingStore, World
 
 DATABASES = ["sqlite", *(["postgres"] if postgres_server.is_installed() else [])]
@@ -115,9 +116,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def weaviate_binary() -> None:
     """A server can be started. Skips where no server can be started; in continuous integration that is a failure."""
     if reason := weaviate.why_missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        lacking(reason)
 
 
 def weaviate_folder(config: pytest.Config) -> Path:

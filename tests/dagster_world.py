@@ -22,7 +22,7 @@ from elysia_dagster.sync.chunk import CHUNKER_ID, chunk_text
 from elysia_dagster.sync.drive import carry_out
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.finalize import SyncReport
-from elysia_dagster.sync.read import resume_run
+from elysia_dagster.sync.resume import resume_run
 
 DRIVER = Path(__file__).parent / "crash" / "dagster_driver.py"
 COLLECTION = "Demo"

@@ -20,7 +20,8 @@ from elysia_dagster.sync.drive import carry_out, sync
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.finalize import SyncReport
 from elysia_dagster.sync.preview import Preview
-from elysia_dagster.sync.read import ChangesetManifest, SyncRequest, resume_run
+from elysia_dagster.sync.request import ChangesetManifest, SyncRequest
+from elysia_dagster.sync.resume import resume_run
 from elysia_dagster.sync.retry import retry_run
 
 COLLECTION = "Demo"

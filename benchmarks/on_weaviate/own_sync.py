@@ -25,7 +25,7 @@ from elysia_dagster.stores import weaviate_objects, weaviate_write  # noqa: E402
 from elysia_dagster.sync import drive  # noqa: E402
 from elysia_dagster.sync.engine import Engine  # noqa: E402
 from elysia_dagster.sync.finalize import SyncReport  # noqa: E402
-from elysia_dagster.sync.read import ChangesetManifest, SyncRequest  # noqa: E402
+from elysia_dagster.sync.request import ChangesetManifest, SyncRequest  # noqa: E402
 from elysia_dagster.sync.retry import retry_run  # noqa: E402
 
 

@@ -66,6 +66,16 @@ def embedder_option(function: Function) -> Function:
     )(function)
 
 
+def batch_size_option(function: Function) -> Function:
+    """``--batch-size``."""
+    return click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Changes embedded, written and settled together.  [setting: ELYSIACTL_BATCH_SIZE]",
+    )(function)
+
+
 def max_failures_option(function: Function) -> Function:
     """``--max-failures``."""
     return click.option(

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from elysia_dagster.cli.options import collection_option, command
+from elysia_dagster.cli.options import batch_size_option, collection_option, command
 from elysia_dagster.cli.terminal import Terminal, counted
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from elysia_dagster.sync.finalize import SyncReport
-    from elysia_dagster.sync.read import ChangesetManifest
     from elysia_dagster.sync.rebuild import RebuildReport
+    from elysia_dagster.sync.request import ChangesetManifest
 
 
 @command("rebuild", quiet=True, json=True)
@@ -30,12 +30,7 @@ if TYPE_CHECKING:
     metavar="URL",
     help="Store of the old collection.  [setting: ELYSIACTL_STORE; default: the only one that has it]",
 )
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Changes embedded, written and settled together.  [setting: ELYSIACTL_BATCH_SIZE]",
-)
+@batch_size_option
 @click.option("--switch", is_flag=True, help="Then let the new collection take the old one's place.")
 @click.option("--alias", metavar="NAME", help="With --switch, on Weaviate: an alias that is to mean the new one, too.")
 @click.option("--drop-old", is_flag=True, help="After the switch: drop the old collection.")

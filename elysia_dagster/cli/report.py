@@ -8,7 +8,7 @@ from elysia_dagster.cli.terminal import counted, printable
 from elysia_dagster.models import Outcome, RunStatus
 from elysia_dagster.sync.finalize import SyncReport
 from elysia_dagster.sync.preview import Preview
-from elysia_dagster.sync.read import ChangesetManifest
+from elysia_dagster.sync.request import ChangesetManifest
 
 _SHOWN_FAILURES = 5
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from elysia_dagster.cli.options import (
+    batch_size_option,
     collection_option,
     command,
     embedder_option,
@@ -22,7 +23,7 @@ from elysia_dagster.errors import InputError, UsageError
 from elysia_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    from elysia_dagster.sync.read import ChangesetManifest
+    from elysia_dagster.sync.request import ChangesetManifest
 
 
 @command("sync", quiet=True, json=True)
@@ -42,12 +43,7 @@ if TYPE_CHECKING:
 @click.option("--repo", metavar="NAME", help="Repository of lines that name none.  [setting: ELYSIACTL_REPO]")
 @store_option
 @embedder_option
-@click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Changes embedded, written and settled together.  [setting: ELYSIACTL_BATCH_SIZE]",
-)
+@batch_size_option
 @click.option(
     "--max-retries",
     type=click.IntRange(min=0),
@@ -97,7 +93,8 @@ def sync(
     from elysia_dagster.cli.report import as_text
     from elysia_dagster.cli.work import finish, working_engine
     from elysia_dagster.sync.drive import sync as begin
-    from elysia_dagster.sync.read import SyncRequest, begin_again, holds_earlier_files
+    from elysia_dagster.sync.read import begin_again, holds_earlier_files
+    from elysia_dagster.sync.request import SyncRequest
     from elysia_dagster.sync.scan import default_roots
 
     request = SyncRequest(
@@ -163,7 +160,7 @@ def resume(terminal: Terminal, run_id: str | None, max_failures: str | None, as_
 
     from elysia_dagster.checkpoint import queries
     from elysia_dagster.cli.work import finish_all, working_engine
-    from elysia_dagster.sync.read import resume_run, why_left_out
+    from elysia_dagster.sync.resume import resume_run, why_left_out
 
     with working_engine(settings, terminal) as (engine, signals):
         signals.input_read()

@@ -15,7 +15,7 @@ from elysia_dagster.settings import Settings
 from elysia_dagster.sync.drive import carry_out
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.files import resources_named
-from elysia_dagster.sync.read import ChangesetManifest
+from elysia_dagster.sync.request import ChangesetManifest
 from elysia_dagster.sync.spool import incomplete_input
 
 _ANNOUNCEMENT = "Stopping after the batch in hand; the same signal again stops at once."

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import Settings
-from elysia_dagster.sync.read import SyncRequest
+from elysia_dagster.sync.request import SyncRequest
 from elysia_dagster.sync.scan import default_roots
 
 

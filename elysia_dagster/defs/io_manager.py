@@ -23,7 +23,7 @@ from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.finalize import SyncReport, finished_report
 from elysia_dagster.sync.plan import BatchPlan
 from elysia_dagster.sync.plans import PLAN_NAME, RunPlan
-from elysia_dagster.sync.read import ChangesetManifest, manifest_of
+from elysia_dagster.sync.request import ChangesetManifest, manifest_of
 
 
 def no_batches(_maker: BatchMaker) -> Iterator[EmbeddedBatch]:

@@ -11,7 +11,7 @@ from elysia_dagster.sync.cleanup import CleanupReport
 from elysia_dagster.sync.finalize import SyncReport
 from elysia_dagster.sync.plan import BatchPlan
 from elysia_dagster.sync.preview import Preview
-from elysia_dagster.sync.read import ChangesetManifest
+from elysia_dagster.sync.request import ChangesetManifest
 
 Metadata = dict[str, Any]
 

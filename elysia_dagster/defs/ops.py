@@ -20,14 +20,14 @@ from elysia_dagster.defs.metadata import (
 )
 from elysia_dagster.defs.resources import EngineResource
 from elysia_dagster.models import RunStatus
-from elysia_dagster.sync import cleanup, finalize, plan, read
+from elysia_dagster.sync import cleanup, finalize, plan, read, resume
 from elysia_dagster.sync.embed import BatchMaker
 from elysia_dagster.sync.engine import Engine, Work
 from elysia_dagster.sync.finalize import SyncReport, finished_report
 from elysia_dagster.sync.plan import BatchPlan
 from elysia_dagster.sync.plans import RunPlan
 from elysia_dagster.sync.preview import preview_run
-from elysia_dagster.sync.read import ChangesetManifest
+from elysia_dagster.sync.request import ChangesetManifest
 from elysia_dagster.sync.upsert import BatchUpserter
 
 LOG_EVERY_S = 5.0
@@ -42,7 +42,7 @@ def read_changeset(
     """Raises ``Failure`` in the words of the shell; an unreadable changeset opens no run."""
     with engine.opened(context.log) as opened:
         if config.run_id:
-            manifest = read.resume_run(opened, config.run_id, max_failures=config.max_failures)
+            manifest = resume.resume_run(opened, config.run_id, max_failures=config.max_failures)
         else:
             manifest = read.read_changeset(opened, request_of(config, opened.settings))
     if manifest.finished:

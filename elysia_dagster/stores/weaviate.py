@@ -41,8 +41,7 @@ class WeaviateStore:
     rewrites_identical: bool = False
     """An object found unchanged keeps its old place in the vector index, or none (server 1.38.11)."""
 
-    takes_calls_at_once: bool = False
-    """Threads may share it; two batches at once are not proven yet on a server that is killed."""
+    takes_calls_at_once: bool = True
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Raises ``UsageError`` for an address that does not parse."""

@@ -13,7 +13,8 @@ from elysia_dagster.sync.finalize import SyncReport, finalize_run, finished_repo
 from elysia_dagster.sync.plan import plan_batches
 from elysia_dagster.sync.plans import RunPlan
 from elysia_dagster.sync.preview import Preview, preview_run
-from elysia_dagster.sync.read import ChangesetManifest, SyncRequest, read_changeset
+from elysia_dagster.sync.read import read_changeset
+from elysia_dagster.sync.request import ChangesetManifest, SyncRequest
 from elysia_dagster.sync.upsert import BatchReport, BatchUpserter
 
 Progress = Callable[[Work, BatchReport], None]

@@ -20,7 +20,7 @@ from elysia_dagster.sync.locate import Locator
 from elysia_dagster.sync.parse import ParsedLine, parse_record
 from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.plans import RunPlan
-from elysia_dagster.sync.read import SPOOL_NAME
+from elysia_dagster.sync.request import SPOOL_NAME
 from elysia_dagster.sync.scan import default_roots
 from elysia_dagster.sync.spool import read_span
 

@@ -7,68 +7,23 @@ import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from elysia_dagster.checkpoint import collections, lookup, queries, runs
-from elysia_dagster.checkpoint.claims import live_holder
-from elysia_dagster.checkpoint.owner import Owner
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
-from elysia_dagster.errors import InputError, PermanentError, RepositoriesHeld, UsageError
-from elysia_dagster.models import RunStatus
+from elysia_dagster.errors import InputError, PermanentError, UsageError
 from elysia_dagster.sync.budget import FailureLimit
-from elysia_dagster.sync.collection import nothing_to_adopt, open_collection
-from elysia_dagster.sync.engine import Engine, expiry_told, lease_end, remove_run_folder
+from elysia_dagster.sync.collection import nothing_to_adopt
+from elysia_dagster.sync.engine import Engine, remove_run_folder
 from elysia_dagster.sync.files import sync_folder
 from elysia_dagster.sync.locate import is_outside, named_path
-from elysia_dagster.sync.plans import PLAN_NAME
+from elysia_dagster.sync.request import SPOOL_NAME, ChangesetManifest, SyncRequest, check_collection_name, manifest_of
+from elysia_dagster.sync.resume import go_on_with, open_run_collection
 from elysia_dagster.sync.spool import OversizedLine, Spooled, iterate_lines, open_changeset, spool
 
-SPOOL_NAME = "changeset.jsonl"
 _SHOWN_CHARACTERS = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyncRequest:
-    """What a start asks for. ``changeset`` None reads ``stream`` (standard input).
-
-    ``adopt`` takes over a collection that is not this checkpoint's; two starts that differ in it alone
-    are the same run. ``rebuilds`` is the number of the collection that is made anew by it, in the ledger; ``source``
-    says where ``stream`` comes from.
-    """
-
-    changeset: Path | None
-    collection: str
-    roots: tuple[Path, ...]
-    repo: str = ""
-    store: str = ""
-    embedder: str = ""
-    batch_size: int = 200
-    max_retries: int = 3
-    max_failures: str = ""
-    null_separated: bool = False
-    dry_run: bool = False
-    force: bool = False
-    adopt: bool = False
-    rebuilds: int | None = None
-    source: str = "<stdin>"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChangesetManifest:
-    """What the next stages work on. ``resumed`` says that an earlier process began the run; ``finished`` that there
-    is nothing to do, because the same bytes were applied and nothing has changed since. ``planned_before`` and
-    ``settled_before`` say how far earlier starts had come."""
-
-    run_id: str
-    total_lines: int
-    digest: str
-    input_source: str
-    resumed: bool = False
-    finished: bool = False
-    planned_before: bool = False
-    settled_before: int = 0
 
 
 def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None = None) -> ChangesetManifest:
@@ -134,7 +89,7 @@ def _open_run(
             engine.say(nothing_to_adopt(done, is_there=True))
         return manifest_of(done, resumed=False, finished=True)
     if unfinished := lookup.find_unfinished(engine.database, identity):
-        return _go_on_with(engine, unfinished, request, spooled, incoming)
+        return go_on_with(engine, unfinished, request, spooled, incoming)
     folder = engine.run_folder(run_id)
     os.rename(incoming, folder)
     sync_folder(folder.parent)
@@ -163,11 +118,11 @@ def _open_run(
     engine.faults("run-opened")
     if not is_new:
         try:
-            return _go_on_with(engine, run, request, spooled, folder)
+            return go_on_with(engine, run, request, spooled, folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     try:
-        _open_collection(engine, run, adopt=request.adopt)
+        open_run_collection(engine, run, adopt=request.adopt)
     except PermanentError:  # what was asked for cannot be: the same changeset, asked for rightly, is another run
         runs.abandon_run(engine.database, run.run_id, engine.host)
         remove_run_folder(engine, run.run_id)
@@ -196,143 +151,6 @@ def begin_again(engine: Engine, request: SyncRequest, manifest: ChangesetManifes
         return _open_run(engine, again, manifest.input_source, spooled, incoming, run_id)
 
 
-def resume_run(engine: Engine, run_id: str, *, max_failures: str | None = None) -> ChangesetManifest:
-    """The unfinished run of that name, without its input: the spool has it.
-
-    ``max_failures`` stands from now on for what the run began with; None leaves that as it is.
-
-    Raises ``UsageError`` for a run that is finished, unknown, or whose spool is gone.
-    """
-    FailureLimit.parse(max_failures or "")
-    run = lookup.load_run(engine.database, run_id)
-    if run.status is not RunStatus.RUNNING:
-        raise UsageError(
-            f"Run {run_id} is {run.status.value}: there is nothing to resume.",
-            next_step="Failed lines are tried again by: elysiactl index retry --run-id " + run_id,
-        )
-    if not _spool_is_here(engine, run_id):
-        raise UsageError(
-            f"The input of run {run_id} is no longer in {engine.run_folder(run_id)}.",
-            next_step="Sync the same changeset again, which puts it back, or give the run up: "
-            f"elysiactl index abandon --run-id {run_id}",
-        )
-    return _go_on_with(engine, run, max_failures=max_failures)
-
-
-def why_left_out(engine: Engine, run_id: str) -> str | None:
-    """Why a resume of every unfinished run passes this one by, as a sentence; None where it can be gone on with."""
-    run = lookup.load_run(engine.database, run_id)
-    if run.status is not RunStatus.RUNNING:
-        return f"Run {run_id} is {run.status.value} meanwhile."
-    if holder := _holder(engine, run):
-        return f"Left out: run {run_id} is being worked on by {holder} since {run.lease_since}."
-    if run.options is not None and not _spool_is_here(engine, run_id):
-        return (
-            f"Left out: the input of run {run_id} is not in {engine.run_folder(run_id)}. Sync its changeset again, or "
-            f"give it up: elysiactl index abandon --run-id {run_id}"
-        )
-    return None
-
-
-def _spool_is_here(engine: Engine, run_id: str) -> bool:
-    return (engine.run_folder(run_id) / SPOOL_NAME).exists()
-
-
-def _holder(engine: Engine, run: RunRecord) -> str | None:
-    holder = live_holder(run, engine.host, taker=Owner.this_process(engine.host))
-    return None if run.lease_parked else holder
-
-
-def _go_on_with(
-    engine: Engine,
-    run: RunRecord,
-    request: SyncRequest | None = None,
-    spooled: Spooled | None = None,
-    incoming: Path | None = None,
-    max_failures: str | None = None,
-) -> ChangesetManifest:
-    """``spooled`` below ``incoming`` is the run's input, given again: it stands in for a spool that is gone or torn."""
-    if holder := _holder(engine, run):
-        raise RepositoriesHeld(
-            f"Run {run.run_id} of this changeset is held by {holder} since {run.lease_since}. "
-            f"{lease_end(engine, run)}".rstrip(),
-            next_step=f"Wait for it; see: elysiactl index status --run-id {run.run_id}",
-            run_id=run.run_id,
-        )
-    if request is not None:
-        run = _with_options_of(engine, run, request)
-    run = with_max_failures(engine, run, max_failures)
-    if spooled is not None and incoming is not None:
-        _put_back(engine.run_folder(run.run_id), spooled, incoming)
-    _open_collection(engine, run, adopt=request is not None and request.adopt)
-    return replace(
-        manifest_of(run, resumed=True),
-        planned_before=(engine.run_folder(run.run_id) / PLAN_NAME).exists(),
-        settled_before=run.processed_lines,
-    )
-
-
-def _open_collection(engine: Engine, run: RunRecord, *, adopt: bool) -> None:
-    with expiry_told(engine):
-        open_collection(engine, run, adopt=adopt)
-
-
-def _put_back(folder: Path, spooled: Spooled, incoming: Path) -> None:
-    """Gives a run the spool that was just made of the same bytes, where its own is not there whole."""
-    place = folder / SPOOL_NAME
-    if place.exists() and place.stat().st_size == spooled.size_bytes:
-        return
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.replace(incoming / SPOOL_NAME, place)
-    sync_folder(folder)
-    sync_folder(folder.parent)
-
-
-def _with_options_of(engine: Engine, run: RunRecord, request: SyncRequest) -> RunRecord:
-    """What this start asks for, as far as the run can still take it.
-
-    The embedder while nothing is settled, the size of batches while nothing is planned, the numbers of tries and
-    failures always; ``force`` for what is not settled yet. Raises ``UsageError`` where the embedders differ otherwise.
-    """
-    old = run.options
-    if old is None:
-        return run
-    asked = request.embedder or engine.settings.embedder
-    if old.embedder != asked and run.processed_lines:
-        raise UsageError(
-            f"Run {run.run_id} of this changeset began with the embedder {old.embedder}, not {asked}.",
-            next_step=f"Finish it (elysiactl index resume --run-id {run.run_id}) or give it up "
-            f"(elysiactl index abandon --run-id {run.run_id}) first.",
-        )
-    folder = engine.run_folder(run.run_id)
-    batch_size = request.batch_size
-    if batch_size != old.batch_size and (folder / PLAN_NAME).exists():
-        engine.say(f"Run {run.run_id} is planned already: it keeps its batch size of {old.batch_size}.")
-        batch_size = old.batch_size
-    new = replace(
-        old,
-        embedder=asked,
-        batch_size=batch_size,
-        max_retries=request.max_retries,
-        max_failures=request.max_failures,
-        force=old.force or request.force,
-    )
-    if new == old:
-        return run
-    run = runs.replace_options(engine.database, run, new)
-    if new.force and not old.force:
-        for path in folder.glob("batch-*.arrow"):  # they may call documents unchanged that are now to be written
-            path.unlink(missing_ok=True)
-    return run
-
-
-def with_max_failures(engine: Engine, run: RunRecord, max_failures: str | None) -> RunRecord:
-    """An unfinished run with another limit of failures, if one is given. Raises ``UsageError``."""
-    if max_failures is None or run.options is None or run.options.max_failures == max_failures:
-        return run
-    return runs.replace_options(engine.database, run, replace(run.options, max_failures=max_failures))
-
-
 def _already_done(engine: Engine, identity: str) -> RunRecord | None:
     """The finished run of the same bytes, where they carry all content, nothing later touched their repositories, and
     the collection is still the one that they were applied to."""
@@ -355,18 +173,6 @@ def _collection_is_as_it_was(engine: Engine, run: RunRecord) -> bool:
     return run.sequence is not None and run.sequence >= known.adopted_sequence
 
 
-def manifest_of(run: RunRecord, *, resumed: bool, finished: bool = False) -> ChangesetManifest:
-    """The manifest of a run that is there."""
-    return ChangesetManifest(
-        run_id=run.run_id,
-        total_lines=run.total_lines,
-        digest=run.digest or "",
-        input_source=run.input_source or "",
-        resumed=resumed,
-        finished=finished,
-    )
-
-
 def run_identity(request: SyncRequest, store_url: str, spooled: Spooled) -> str:
     """What makes two starts the same run, as a SHA-256 in hex; of a rebuild what it makes stands before it.
 
@@ -383,15 +189,6 @@ def run_identity(request: SyncRequest, store_url: str, spooled: Spooled) -> str:
     }
     identity = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return identity if request.rebuilds is None else f"{queries.REBUILD_IDENTITY}{request.rebuilds}:{identity}"
-
-
-def check_collection_name(name: str) -> None:
-    """Raises ``UsageError`` for a name that one of the stores could not keep apart from another (Weaviate's rule)."""
-    if not (name[:1].isascii() and name[:1].isupper() and name.replace("_", "a").isalnum() and name.isascii()):
-        raise UsageError(
-            f"{name!r} cannot name a collection.",
-            next_step="A name begins with an upper-case letter, then letters, digits and '_'.",
-        )
 
 
 def _refuse_all_outside(path: Path, spooled: Spooled, roots: Sequence[Path], max_line_bytes: int) -> None:

@@ -24,15 +24,11 @@ from elysia_dagster.sync.collection import check_model
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.files import write_aside
 from elysia_dagster.sync.finalize import SyncReport
-from elysia_dagster.sync.read import (
-    ChangesetManifest,
-    SyncRequest,
-    check_collection_name,
-    read_changeset,
-    resume_run,
-)
+from elysia_dagster.sync.read import read_changeset
 from elysia_dagster.sync.reconcile import known_collection
 from elysia_dagster.sync.repair import options_for, sync_command
+from elysia_dagster.sync.request import ChangesetManifest, SyncRequest, check_collection_name
+from elysia_dagster.sync.resume import resume_run
 from elysia_dagster.sync.switch import check_alias, check_holds, drop_old, is_switched, switch_readers
 
 RUN_BYTES = 1 << 30

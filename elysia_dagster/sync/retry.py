@@ -7,7 +7,8 @@ from elysia_dagster.errors import UsageError
 from elysia_dagster.sync.budget import FailureLimit
 from elysia_dagster.sync.collection import open_collection
 from elysia_dagster.sync.engine import Engine
-from elysia_dagster.sync.read import SPOOL_NAME, ChangesetManifest, manifest_of, with_max_failures
+from elysia_dagster.sync.request import SPOOL_NAME, ChangesetManifest, manifest_of
+from elysia_dagster.sync.resume import with_max_failures
 
 
 def retry_run(

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from weaviate_server import WeaviateServer, why_missing
+from weaviate_server import WeaviateServer
 
 from elysia_dagster.models import StoreObject
 from elysia_dagster.settings import Settings
@@ -14,7 +14,7 @@ from elysia_dagster.stores.base import VectorStore
 
 pytestmark = [
     pytest.mark.weaviate,
-    pytest.mark.skipif(bool(why_missing()), reason=why_missing() or "a server is installed"),
+    pytest.mark.usefixtures("weaviate_binary"),
 ]
 
 MakeObject = Callable[..., StoreObject]

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 import pytest
 from weaviate import WeaviateClient
 from weaviate.collections.data import _DataCollection as DataCollection
-from weaviate_server import WeaviateServer, why_missing
+from weaviate_server import WeaviateServer
 
 from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import StoreObject
@@ -22,7 +22,7 @@ from elysia_dagster.stores.base import VectorStore
 
 pytestmark = [
     pytest.mark.weaviate,
-    pytest.mark.skipif(bool(why_missing()), reason=why_missing() or "a server is installed"),
+    pytest.mark.usefixtures("weaviate_binary"),
 ]
 
 MakeObject = Callable[..., StoreObject]

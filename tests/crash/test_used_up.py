@@ -18,11 +18,14 @@ from crash.oracle import COLLECTION
 from crash.scenario import BASE, BATCH_SIZE, NEWER
 from crash.stage import Stage
 from crash.worker import Child, Zygote
+from lacking import lacking
 
 from elysia_dagster.settings import DATABASE_NAME
 
 KIB = 1 << 10
 IS_LONG = os.environ.get("LONG") == "1"
+OF_GLIBC = "cannot allocate memory for thread-local data: ABORT"
+"""What glibc says (elf/dl-tls.c) before it ends the process with 127: no code of Python's runs after that."""
 
 
 def command(stage: Stage, changeset: Path, **limits: int) -> Child:
@@ -77,10 +80,7 @@ def growing(zygote: Zygote, tmp_path: Path) -> Iterator[tuple[Stage, Iterator[di
             [*options, "size=64k", "state", tmp_path / "state"], check=False, capture_output=True
         ).returncode
     ):
-        reason = "a file system of a test's own can be mounted by root alone"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
+        lacking("a file system of a test's own can be mounted by root alone")
 
     def sizes() -> Iterator[dict[str, int]]:
         size = 64 * KIB
@@ -127,8 +127,9 @@ def test_memory_is_used_up(after_base: Stage) -> None:
         codes.append(child.code)  # type: ignore[attr-defined]
         if codes[-1] in (0, 1):
             break
-        if codes[-1] >= 0:
-            assert_used_up(after_base, child)
+        if codes[-1] < 0 or OF_GLIBC in child.said():
+            continue
+        assert_used_up(after_base, child)
     assert codes[-1] in (0, 1), codes
     assert len(codes) > 1, "there was no limit"
     after_base.assert_everything(BASE, NEWER)

@@ -11,7 +11,7 @@ from sync_world import World
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.settings import DATABASE_NAME
 from elysia_dagster.sync.engine import Engine
-from elysia_dagster.sync.read import resume_run
+from elysia_dagster.sync.resume import resume_run
 
 
 def run_ids(world: World) -> list[str]:

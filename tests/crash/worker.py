@@ -442,10 +442,11 @@ if __name__ == "__main__":
     from elysia_dagster.sync.cleanup import cleanup_checkpoints
     from elysia_dagster.sync.drive import carry_out, sync
     from elysia_dagster.sync.engine import Engine
-    from elysia_dagster.sync.read import SyncRequest, resume_run
     from elysia_dagster.sync.rebuild import RebuildRequest, rebuild
     from elysia_dagster.sync.reconcile import compared
     from elysia_dagster.sync.repair import repair
+    from elysia_dagster.sync.request import SyncRequest
+    from elysia_dagster.sync.resume import resume_run
     from elysia_dagster.sync.retry import retry_run
     from elysia_dagster.sync.unlock import unlock
 

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from crash.held import asking
@@ -18,6 +17,7 @@ from crash.oracle import COLLECTION
 from crash.scenario import BASE, BATCH_SIZE, NEWER, delete, inline, text_of
 from crash.within import apply, run_ids
 from faults.weaviate_world import WeaviateWorld, assert_truth
+from lacking import lacking
 from weaviate_server import WeaviateServer
 
 from elysia_dagster.errors import StoreUnavailable
@@ -56,22 +56,15 @@ class Disk:
         self._filler.unlink(missing_ok=True)
 
 
-def without(reason: str) -> NoReturn:
-    """Skips; in continuous integration that is a failure."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def disk(weaviate_binary: None) -> Iterator[Disk]:
     """The data folder's file system."""
     if not os.access(MEMORY, os.W_OK):
-        without(f"{MEMORY} is not there")
+        lacking(f"{MEMORY} is not there")
     with tempfile.TemporaryDirectory(dir=MEMORY, prefix="weaviate-disk-") as folder:
         found = Disk(Path(folder))
         if not found.fits:
-            without(f"{MEMORY} has no room to be filled by one per cent")
+            lacking(f"{MEMORY} has no room to be filled by one per cent")
         yield found
 
 

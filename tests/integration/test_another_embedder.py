@@ -10,7 +10,7 @@ from elysia_dagster.errors import CollectionMismatch
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync import drive
 from elysia_dagster.sync.engine import Engine
-from elysia_dagster.sync.read import SyncRequest
+from elysia_dagster.sync.request import SyncRequest
 
 
 def test_another_embedder_is_refused_before_its_endpoint_is_asked(tmp_path: Path) -> None:

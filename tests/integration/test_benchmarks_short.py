@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from weaviate_server import why_missing
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-needs_server = pytest.mark.skipif(bool(why_missing()), reason="needs a Weaviate server: make weaviate-server")
+needs_server = pytest.mark.usefixtures("weaviate_binary")
 
 
 def figures(row: str, folder: Path) -> list[dict[str, Any]]:

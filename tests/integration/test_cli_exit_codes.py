@@ -18,7 +18,8 @@ from elysia_dagster.embedders import openai
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.plan import plan_batches
-from elysia_dagster.sync.read import SyncRequest, read_changeset
+from elysia_dagster.sync.read import read_changeset
+from elysia_dagster.sync.request import SyncRequest
 
 COMMAND = [sys.executable, "-c", "from elysia_dagster.cli import main; main()", "index"]
 

@@ -17,7 +17,7 @@ from elysia_dagster.errors import Interrupted
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.drive import carry_out, sync
 from elysia_dagster.sync.engine import Engine
-from elysia_dagster.sync.read import SyncRequest
+from elysia_dagster.sync.request import SyncRequest
 
 LINES = 1_500
 

@@ -13,7 +13,7 @@ from elysia_dagster.checkpoint.lookup import load_run
 from elysia_dagster.errors import FailureBudgetSpent, UsageError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.drive import carry_out
-from elysia_dagster.sync.read import resume_run
+from elysia_dagster.sync.resume import resume_run
 from elysia_dagster.sync.upsert import BATCHES_AT_ONCE
 
 LINES = [{"repo": "repo", "path": f"f{number}.py", "op": "modify"} for number in range(1, 13)]

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from crash.power import Power, build_recorder
+from lacking import lacking
 
 from elysia_dagster.checkpoint import owner
 from elysia_dagster.errors import ResourceExhausted, StoreUnavailable
@@ -215,7 +216,7 @@ def recorder(tmp_path: Path) -> Path:
     """The library that notes what is synced."""
     library = build_recorder(tmp_path)
     if library is None:
-        pytest.skip("there is no C compiler to build the recorder of syncs with")
+        lacking("there is no C compiler to build the recorder of syncs with")
     return library
 
 

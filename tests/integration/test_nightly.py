@@ -16,7 +16,8 @@ from elysia_dagster.errors import CollectionMismatch, InputError, Interrupted, R
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.drive import carry_out, sync
 from elysia_dagster.sync.finalize import SyncReport
-from elysia_dagster.sync.read import ChangesetManifest, resume_run
+from elysia_dagster.sync.request import ChangesetManifest
+from elysia_dagster.sync.resume import resume_run
 
 SELF_CONTAINED: list[Line] = [
     {"repo": "repo", "op": "add", "path": "a.py", "content": "a = 1\n"},

@@ -22,10 +22,11 @@ from elysia_dagster.settings import DATABASE_NAME
 from elysia_dagster.sync.drive import carry_out
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.finalize import SyncReport
-from elysia_dagster.sync.read import ChangesetManifest, resume_run
 from elysia_dagster.sync.rebuild import RebuildReport, RebuildRequest, rebuild
 from elysia_dagster.sync.reconcile import compared
 from elysia_dagster.sync.repair import repair
+from elysia_dagster.sync.request import ChangesetManifest
+from elysia_dagster.sync.resume import resume_run
 
 NEW = "Anew"
 SHOP: tuple[Line, ...] = (

@@ -10,7 +10,8 @@ from elysia_dagster.settings import Settings
 from elysia_dagster.sync import drive
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.finalize import SyncReport
-from elysia_dagster.sync.read import ChangesetManifest, SyncRequest, resume_run
+from elysia_dagster.sync.request import ChangesetManifest, SyncRequest
+from elysia_dagster.sync.resume import resume_run
 
 
 class Killed(BaseException):

@@ -120,19 +120,17 @@ def shared(weaviate_url: str) -> Iterator[weaviate.WeaviateClient]:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[weaviate_server.WeaviateServer]:
+def server(tmp_path: Path, weaviate_binary: None) -> Iterator[weaviate_server.WeaviateServer]:
     """A server that the test may end."""
-    if reason := weaviate_server.why_missing():
-        pytest.skip(reason)
     with weaviate_server.WeaviateServer(tmp_path / "server") as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def with_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[weaviate_server.WeaviateServer]:
+def with_keys(
+    tmp_path_factory: pytest.TempPathFactory, weaviate_binary: None
+) -> Iterator[weaviate_server.WeaviateServer]:
     """A server that wants a key, knows one that may only read, and takes small messages."""
-    if reason := weaviate_server.why_missing():
-        pytest.skip(reason)
     environment = {
         "AUTHENTICATION_ANONYMOUS_ACCESS_ENABLED": "false",
         "AUTHENTICATION_APIKEY_ENABLED": "true",
@@ -314,9 +312,8 @@ def test_ended_by_sigterm_and_started_again(server: weaviate_server.WeaviateServ
     restart.join()
 
 
+@pytest.mark.usefixtures("weaviate_binary")
 def test_memory_used_up_leaves_objects_that_no_search_finds(tmp_path: Path) -> None:
-    if reason := weaviate_server.why_missing():
-        pytest.skip(reason)
     environment = {"GOMEMLIMIT": "60MiB", "MEMORY_READONLY_PERCENTAGE": "0"}
     with (
         weaviate_server.WeaviateServer(tmp_path, environment=environment) as server,

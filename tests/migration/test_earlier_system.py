@@ -18,7 +18,7 @@ from elysia_dagster.errors import UsageError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.settings import DATABASE_NAME
 from elysia_dagster.sync.cleanup import cleanup_checkpoints
-from elysia_dagster.sync.read import resume_run
+from elysia_dagster.sync.resume import resume_run
 
 
 @pytest.fixture(scope="module")
