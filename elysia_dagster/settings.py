@@ -15,6 +15,7 @@ from elysia_dagster.errors import CheckpointError, UsageError
 from elysia_dagster.exhaustion import exhausted
 
 DATABASE_NAME = "sync_checkpoints.db"
+INBOX_NAME = "inbox"
 SYSTEM_STATE_FOLDER = Path("/var/lib/elysiactl")
 
 
@@ -69,6 +70,7 @@ class Settings:
     collection: str = setting("SRC_ENTERPRISE__", "COLLECTION", "collection to write")
     store: str = setting("", "STORE", "store URL; default lancedb:<state folder>/vectors")
     embedder: str = setting("hashing", "EMBEDDER", "hashing, openai:<model>, fastembed:<model> or store")
+    inbox: str = setting("", "INBOX", "folder where producers drop changesets; default <state folder>/inbox")
     batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
     embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
     max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again", may_be_zero=True)
@@ -150,6 +152,10 @@ class Settings:
         if folder == SYSTEM_STATE_FOLDER:
             return folder, ""
         return folder, f"State is kept in {folder}, since {SYSTEM_STATE_FOLDER} cannot be written."
+
+    def inbox_folder(self) -> Path:
+        """The folder that producers drop changesets into; it may not be there. Raises what ``state_folder`` raises."""
+        return Path(self.inbox).expanduser().absolute() if self.inbox else self.state_folder()[0] / INBOX_NAME
 
     def find_database(self) -> Path | str | None:
         """The checkpoint database (file or URL) where there is one. Makes nothing.
