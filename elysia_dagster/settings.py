@@ -71,6 +71,23 @@ class Settings:
     store: str = setting("", "STORE", "store URL; default lancedb:<state folder>/vectors")
     embedder: str = setting("hashing", "EMBEDDER", "hashing, openai:<model>, fastembed:<model> or store")
     inbox: str = setting("", "INBOX", "folder where producers drop changesets; default <state folder>/inbox")
+    inbox_quiet_s: float = setting(
+        5.0, "INBOX_QUIET", "seconds that a file of the inbox has not changed for before it counts", may_be_zero=True
+    )
+    inbox_interval_s: int = setting(10, "INBOX_INTERVAL", "seconds between two looks at the inbox, at least")
+    inbox_runs: int = setting(20, "INBOX_RUNS", "runs of the inbox that are asked for at once")
+    inbox_settled: str = setting(
+        "MOVE",
+        "INBOX_SETTLED",
+        "what becomes of settled files: MOVE (to done/ and failed/ in the inbox) or KEEP (they stay)",
+        choices=("MOVE", "KEEP"),
+    )
+    inbox_failed_lines: str = setting(
+        "PASS",
+        "INBOX_FAILED_LINES",
+        "whether failed lines FAIL the Dagster run of a file of the inbox, or it may PASS",
+        choices=("PASS", "FAIL"),
+    )
     batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
     embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
     max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again", may_be_zero=True)

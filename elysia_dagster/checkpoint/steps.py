@@ -1,5 +1,7 @@
 """Which sync run a step of a Dagster run worked on: all that a re-execution knows is the earlier Dagster run's id."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete, insert, select
 
 from elysia_dagster.checkpoint import clock
@@ -29,4 +31,15 @@ def find_step(database: Database, *, dagster_run_id: str, step_key: str) -> str 
             select(dagster_steps.c.run_id).where(
                 dagster_steps.c.dagster_run_id == dagster_run_id, dagster_steps.c.step_key == step_key
             )
+        ).scalar_one_or_none()
+
+
+def find_sync_run(database: Database, dagster_run_ids: Sequence[str]) -> str | None:
+    """The sync run that these Dagster runs worked on, by their newest step that is known here."""
+    with database.read() as connection:
+        return connection.execute(
+            select(dagster_steps.c.run_id)
+            .where(dagster_steps.c.dagster_run_id.in_(dagster_run_ids))
+            .order_by(dagster_steps.c.recorded_at.desc())
+            .limit(1)
         ).scalar_one_or_none()
