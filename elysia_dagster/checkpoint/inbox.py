@@ -192,6 +192,17 @@ class InboxRecords:
         files = self._select(_IS_OPEN)  # type: ignore[arg-type]
         return sorted(files, key=lambda file: file.name.encode())
 
+    def every_file(self, *, most: int) -> list[InboxFile]:
+        """The files that were seen last, those that are not settled first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(inbox_files)
+                .where(inbox_files.c.inbox == self._inbox)
+                .order_by(inbox_files.c.settled_at.is_not(None), inbox_files.c.settled_at.desc(), inbox_files.c.name)
+                .limit(most)
+            ).mappings()
+            return [InboxFile.from_row(row) for row in rows]
+
     def _named(self, names: Iterable[str]) -> Iterator[InboxFile]:
         return iter(self._select(inbox_files.c.name.in_(list(names))))
 
@@ -201,10 +212,6 @@ class InboxRecords:
                 select(inbox_files).where(inbox_files.c.inbox == self._inbox, condition)
             ).mappings()
             return [InboxFile.from_row(row) for row in rows]
-
-    def find(self, name: str) -> InboxFile | None:
-        """The file of that name, whatever became of it."""
-        return next(self._named([name]), None)
 
     def progress(self) -> dict[str, str]:
         """The name of the last file that was applied to each repository."""

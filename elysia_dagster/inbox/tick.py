@@ -6,6 +6,7 @@ holds the attempt, again at each tick until it is there; a settled file is moved
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -64,6 +65,13 @@ _half_read: dict[tuple[Path, int, int], InboxReader] = {}
 """The one file that a tick left in the middle. Another process begins it anew."""
 
 
+def _put_aside(key: tuple[Path, int, int], reader: InboxReader) -> None:
+    for other in _half_read.values():
+        other.close()
+    _half_read.clear()
+    _half_read[key] = reader
+
+
 class InboxWatcher:
     """Looks at one inbox. ``faults`` is called between two side effects."""
 
@@ -74,16 +82,12 @@ class InboxWatcher:
         asked_runs: AskedRuns,
         *,
         faults: Callable[[str], None] = no_fault,
-        tick_s: float = TICK_S,
-        tick_bytes: int = TICK_BYTES,
     ) -> None:
         path = settings.inbox_folder()
         self._database = database
         self._settings = settings
         self._asked_runs = asked_runs
         self._faults = faults
-        self._tick_s = tick_s
-        self._tick_bytes = tick_bytes
         self.folder = InboxFolder(path, keeps_settled=settings.inbox_settled == "KEEP")
         self.records = InboxRecords(database, str(path))
 
@@ -143,8 +147,8 @@ class InboxWatcher:
     def _read_arrived(self, tick: Tick) -> None:
         """Reads files that have not changed for the quiet period, in order of name, within the budget."""
         quiet = clock.now() - timedelta(seconds=self._settings.inbox_quiet_s)
-        until = time.monotonic() + self._tick_s
-        left = self._tick_bytes
+        until = time.monotonic() + TICK_S
+        left = TICK_BYTES
         read: dict[str, Contents] = {}
         for file in self.records.open_files():
             if file.state is not InboxState.ARRIVING or file.is_settled:
@@ -178,16 +182,15 @@ class InboxWatcher:
         """The contents, None where the budget ends before the file; and how many bytes are left of it."""
         key = (self.folder.path / file.name, *file.signature)
         reader = _half_read.pop(key, None) or self._open(key[0])
-        while size := reader.read_block():
-            left -= size
-            if left <= 0 or time.monotonic() >= until:
-                for other in _half_read.values():
-                    other.close()
-                _half_read.clear()
-                _half_read[key] = reader
-                return None, left
-        reader.close()
-        return reader.contents(), left
+        with ExitStack() as stack:
+            stack.callback(reader.close)
+            while size := reader.read_block():
+                left -= size
+                if left <= 0 or time.monotonic() >= until:
+                    stack.pop_all()
+                    _put_aside(key, reader)
+                    return None, left
+            return reader.contents(), left
 
     def _open(self, path: Path) -> InboxReader:
         locator = Locator(default_roots(self._settings.root), self._settings.repo)
