@@ -46,7 +46,7 @@ class InboxWorld:
             monkeypatch.setenv(name, value)
         self.started: list[str] = []
         """Names of the files whose runs were carried out, in order."""
-        self._played: set[str] = set()
+        self.played_keys: set[str] = set()
 
     @property
     def settings(self) -> Settings:
@@ -94,7 +94,7 @@ class InboxWorld:
     def play(self, request: RunRequest) -> None:
         """``carry_out`` without Dagster, for many runs: `played` says afterwards that it succeeded."""
         assert request.run_key is not None
-        assert request.run_key not in self._played
+        assert request.run_key not in self.played_keys
         engine = Engine.open(self.settings)
         try:
             config = ReadChangesetConfig(**request.run_config["ops"]["read_changeset"]["config"])
@@ -102,12 +102,12 @@ class InboxWorld:
         finally:
             engine.close()
         self.started.append(request.tags["elysiactl/inbox_file"])
-        self._played.add(request.run_key)
+        self.played_keys.add(request.run_key)
 
     def played(self, _instance: DagsterInstance, keys: Sequence[str]) -> dict[str, Asked]:
         """In place of what the instance knows of runs: those that were played have succeeded."""
         done = Asked(dagster_run_ids=["played"], is_finished=True, succeeded=True)
-        return {key: done for key in keys if key in self._played}
+        return {key: done for key in keys if key in self.played_keys}
 
     def settle(self, most: int = 50, how: Callable[[RunRequest], object] | None = None) -> None:
         """Ticks and runs until nothing is left in the inbox."""

@@ -103,6 +103,7 @@ class InboxWatcher:
         self._files = self.records.open_files()
         self._follow_runs(tick)
         self._read_arrived(tick)
+        self._settle_needless(tick)
         self._take_turns(tick)
         self._put_away()
         return tick
@@ -176,7 +177,10 @@ class InboxWatcher:
                 )
         tick.arrived = [self._now(file) for file in self.records.record_read(read)]
         self._faults("inbox-read")
-        for file in tick.arrived:
+
+    def _settle_needless(self, tick: Tick) -> None:
+        """What was read and needs no run: not only just now, since the process may have died after it was read."""
+        for file in [each for each in self._files.values() if each.state is InboxState.WAITING and not each.has_begun]:
             if not file.line_count:
                 self._settle(tick, file, InboxState.APPLIED, "It holds no line.")
             elif file.digest == file.applied_digest:
