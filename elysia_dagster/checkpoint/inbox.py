@@ -338,3 +338,18 @@ class InboxRecords:
 
     def _update(self, connection: Connection, name: str, **values: Any) -> None:
         connection.execute(update(inbox_files).where(*self._is(name)).values(**values))
+
+
+def drop_settled_files(database: Database, before: str) -> int:
+    """Removes the rows of files that were settled before a stored moment, once they are moved; how many.
+
+    How far each repository has come stays: a name that was forgotten still comes too late.
+    """
+    with database.write() as connection:
+        return connection.execute(
+            delete(inbox_files).where(
+                inbox_files.c.settled_at < before,
+                inbox_files.c.place.is_not(None),
+                inbox_files.c.state.in_([state.value for state in SETTLED]),
+            )
+        ).rowcount

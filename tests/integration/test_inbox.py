@@ -13,9 +13,11 @@ from dagster import DagsterInstance, DagsterRunStatus
 from inbox_world import COLLECTION, InboxWorld
 
 from elysia_dagster.checkpoint import runs
+from elysia_dagster.cli import run
 from elysia_dagster.defs.config import ReadChangesetConfig, request_of
 from elysia_dagster.defs.inbox_sensor import inbox_sensor
 from elysia_dagster.inbox.outcome import Asked
+from elysia_dagster.sync.cleanup import cleanup_checkpoints
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.plan import plan_batches
 from elysia_dagster.sync.read import read_changeset
@@ -49,9 +51,9 @@ def test_a_file_is_applied_and_moved_and_the_same_again_is_not(world: InboxWorld
     requests, said = world.look()
     assert requests == []
     assert said == "The inbox is empty."
-    (run,) = world.runs_of("1.jsonl")
-    assert run.tags["elysiactl/collection"] == COLLECTION
-    assert run.tags["elysiactl/repositories"] == "web"
+    (dagster_run,) = world.runs_of("1.jsonl")
+    assert dagster_run.tags["elysiactl/collection"] == COLLECTION
+    assert dagster_run.tags["elysiactl/repositories"] == "web"
     assert len(list((world.inbox / "done").iterdir())) == 2, "neither drop is lost"
     assert world.files()["1.jsonl"].reason.startswith("The same bytes were applied under this name: run sync-")  # type: ignore[union-attr]
 
@@ -192,16 +194,16 @@ def test_failed_lines_are_settled_and_the_run_may_pass_or_fail(make_world: MakeW
     lines = [{"repo": "web", "op": "modify", "path": "missing.py"}]
     world.drop("1.jsonl", [*lines, {"repo": "web", "op": "add", "path": "a.py", "content": "there"}])
     world.settle()
-    (run,) = world.runs_of("1.jsonl")
-    assert run.status is DagsterRunStatus.SUCCESS
+    (dagster_run,) = world.runs_of("1.jsonl")
+    assert dagster_run.status is DagsterRunStatus.SUCCESS
     file = world.files()["1.jsonl"]
     assert file.state.value == "applied"
     assert file.reason == f"1 of its lines failed: elysiactl index retry --run-id {file.run_id}"
     monkeypatch.setenv("ELYSIACTL_INBOX_FAILED_LINES", "fail")
     world.drop("2.jsonl", lines)
     world.settle()
-    (run,) = world.runs_of("2.jsonl")
-    assert run.status is DagsterRunStatus.FAILURE
+    (dagster_run,) = world.runs_of("2.jsonl")
+    assert dagster_run.status is DagsterRunStatus.FAILURE
     assert world.states()["2.jsonl"] == "applied"
 
 
@@ -238,6 +240,41 @@ def test_with_keep_settled_files_stay_and_only_another_content_counts(make_world
         for request in world.look()[0]:
             world.carry_out(request)
     assert world.texts() == {"web/a.py": "second"}
+
+
+def test_old_rows_go_with_cleanup_and_a_name_that_was_forgotten_still_comes_too_late(world: InboxWorld) -> None:
+    world.write("2.jsonl", "web", "new")
+    world.settle()
+    engine = Engine.open(world.settings)
+    cleanup_checkpoints(engine, keep_days=1)
+    assert world.states() == {"2.jsonl": "applied"}
+    cleanup_checkpoints(engine, keep_days=0)
+    engine.close()
+    assert world.states() == {}
+    world.write("1.jsonl", "web", "old")
+    assert "It came too late: 2.jsonl" in world.look()[1]
+
+
+def test_the_shell_shows_what_became_of_each_file(world: InboxWorld, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(["index", "inbox"]) == 0
+    assert capfd.readouterr().out == f"Nothing was seen in {world.inbox} yet.\n"
+    world.write("2.jsonl", "web", "new")
+    world.settle()
+    world.write("1.jsonl", "web", "old")
+    world.write("3.jsonl", "web", "newest")
+    world.look()
+    assert run(["index", "inbox", "--json"]) == 0
+    told = {each["name"]: each for each in json.loads(capfd.readouterr().out)}
+    assert {name: each["state"] for name, each in told.items()} == {
+        "3.jsonl": "requested",
+        "1.jsonl": "refused",
+        "2.jsonl": "applied",
+    }
+    assert told["1.jsonl"]["place"] == str(world.inbox / "failed" / "1.jsonl")
+    assert run(["index", "inbox"]) == 0
+    out = capfd.readouterr().out
+    assert "It came too late" in out
+    assert told["2.jsonl"]["run_id"] in out
 
 
 def test_an_inbox_that_is_not_there_is_a_sentence(world: InboxWorld, monkeypatch: Any) -> None:
