@@ -4,12 +4,13 @@ from dagster import Definitions
 
 from elysia_dagster.defs.dead_runs import close_dead_runs
 from elysia_dagster.defs.executor import sync_executor
+from elysia_dagster.defs.failed_runs import report_failed_runs
 from elysia_dagster.defs.jobs import sync_changeset
 from elysia_dagster.defs.wiring import resources
 
 definitions = Definitions(
     jobs=[sync_changeset],
-    sensors=[close_dead_runs],
+    sensors=[close_dead_runs, report_failed_runs],
     resources=resources(),
     executor=sync_executor,  # of jobs that name none: their workers, too, say who they are
 )

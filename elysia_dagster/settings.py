@@ -7,9 +7,11 @@ Each setting is one field of ``Settings``; its environment variable is ``ELYSIAC
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from elysia_dagster.errors import CheckpointError, UsageError
 from elysia_dagster.exhaustion import exhausted
@@ -121,6 +123,16 @@ class Settings:
         "REQUEST_BYTES",
         "bytes in one write request, at most; a larger object goes alone",
     )
+    notify_url: str = setting(
+        "", "NOTIFY_URL", "webhook that is sent a JSON object for every failed Dagster run", secret=True, header=True
+    )
+    notify_timeout_s: float = setting(5.0, "NOTIFY_TIMEOUT", "seconds that the webhook may take to answer", most=10.0)
+    fresh_hours: float = setting(
+        24.0, "FRESH_HOURS", "hours after the last completed run that a collection counts as fresh", most=876_000.0
+    )
+    settle_hours: float = setting(
+        1.0, "SETTLE_HOURS", "hours that an unfinished run may wait to be resumed before a check fails", most=876_000.0
+    )
     openai_base_url: str = setting("https://api.openai.com/v1", "OPENAI_BASE_URL", "OpenAI-compatible endpoint")
     openai_api_key: str = setting("", "OPENAI_API_KEY", "key of that endpoint", secret=True, header=True)
 
@@ -136,6 +148,13 @@ class Settings:
             if name:
                 values[each.name] = _parse(each.type, environment[name], each.metadata, name)
         return cls(**values)
+
+    def secrets(self) -> list[str]:
+        """Every secret that is set, and the password in the database's URL: what may stand in no text."""
+        found = [getattr(self, each.name) for each in fields(self) if each.metadata["secret"]]
+        with suppress(ValueError):
+            found.append(unquote(urlsplit(self.checkpoint_db_url).password or ""))
+        return sorted((each for each in found if each), key=len, reverse=True)
 
     def state_folder(self) -> tuple[Path, str]:
         """The state folder and, where it is not the expected one, a sentence that says so. Makes the folder.

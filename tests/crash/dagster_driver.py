@@ -31,7 +31,7 @@ from dagster._core.execution.api import JobExecutionResult
 
 from elysia_dagster.checkpoint.owner import this_host
 from elysia_dagster.defs.executor import keeper, run_worker, sync_executor
-from elysia_dagster.defs.jobs import changeset_to_collection
+from elysia_dagster.defs.jobs import RUN_TAGS, changeset_to_collection
 from elysia_dagster.defs.resources import EngineResource
 from elysia_dagster.defs.wiring import resources
 from elysia_dagster.errors import StoreUnavailable, UsageError
@@ -86,7 +86,10 @@ def job() -> JobDefinition:
 def repository() -> RepositoryDefinition:
     """The job as a code server loads it."""
     faulty = changeset_to_collection.to_job(
-        name="sync_changeset", executor_def=sync_executor, op_retry_policy=RetryPolicy(max_retries=1, delay=0.1)
+        name="sync_changeset",
+        tags=RUN_TAGS,
+        executor_def=sync_executor,
+        op_retry_policy=RetryPolicy(max_retries=1, delay=0.1),
     )
     return Definitions(jobs=[faulty], resources=resources(FaultyEngine)).get_repository_def()
 

@@ -14,12 +14,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from code_server import code_server, launch, wait_until
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, build_sensor_context
 from dagster._core.events import EngineEventData
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.tags import GRPC_INFO_TAG
-from dagster._core.test_utils import create_test_daemon_workspace_context
-from dagster._core.workspace.load_target import PythonFileTarget
 
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner, liveness_since, this_host
 from elysia_dagster.definitions import definitions
@@ -29,8 +28,6 @@ from elysia_dagster.defs.worker import WORKER_ENTRY
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
 )
-
-WAIT_S = 120
 
 
 def load(name: str, path: Path) -> ModuleType:
@@ -113,14 +110,6 @@ def paused(world: "World", point: str, **run_config: object) -> Iterator["subpro
     finally:
         process.kill()
         process.wait()
-
-
-def wait_until(is_so: object) -> None:
-    """Waits for what another process does."""
-    deadline = time.monotonic() + WAIT_S
-    while not is_so():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_run_that_lives_is_let_alone_and_one_to_be_canceled_is_canceled_when_it_is_dead(world: "World") -> None:
@@ -262,21 +251,9 @@ def test_a_run_is_closed_though_the_checkpoint_cannot_be_read(world: "World", mo
 def test_launched_by_a_code_server_that_was_killed_with_it(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
     """As the machine's out-of-memory killer does it: nobody is left to say that the run is dead."""
     monkeypatch.setenv("FAULT", "kill-launched-run:inserted:3")
-    target = PythonFileTarget(
-        python_file=str(world_module.DRIVER), attribute="repository", working_directory=None, location_name="driver"
-    )
     with DagsterInstance.get() as instance:
-        with create_test_daemon_workspace_context(target, instance) as process_context:
-            workspace = process_context.create_request_context()
-            (location,) = workspace.code_locations
-            remote_job = location.get_repository("__repository__").get_full_job("sync_changeset")
-            run = instance.create_run_for_job(
-                driver.job(),
-                run_config=world.run_config(),
-                remote_job_origin=remote_job.get_remote_origin(),
-                job_code_origin=remote_job.get_python_origin(),
-            )
-            instance.launch_run(run.run_id, workspace)
+        with code_server(instance) as server:
+            run = launch(server, world.run_config())
             wait_until(lambda: world.count("inserted") == 3)
             pid = int(world.points.read_text().splitlines()[-1].split()[1])
             wait_until(lambda: liveness_since(pid, time.time()) is Liveness.DEAD)
