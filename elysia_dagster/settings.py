@@ -8,7 +8,7 @@ Each setting is one field of ``Settings``; its environment variable is ``ELYSIAC
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -142,12 +142,16 @@ class Settings:
         environment = os.environ if environment is None else environment
         values: dict[str, Any] = {}
         for each in fields(cls):
-            variable = each.metadata["variable"]
-            names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
-            name = next((name for name in names if environment.get(name)), "")
-            if name:
+            if name := _name_in(environment, each):
                 values[each.name] = _parse(each.type, environment[name], each.metadata, name)
         return cls(**values)
+
+    @classmethod
+    def text_of(cls, name: str, environment: Mapping[str, str] | None = None) -> str:
+        """One setting that is a text, as it stands, whatever is wrong with the others: for what must load anyhow."""
+        environment = os.environ if environment is None else environment
+        (found,) = (each for each in fields(cls) if each.name == name)
+        return environment.get(_name_in(environment, found), "") or str(found.default)
 
     def secrets(self) -> list[str]:
         """Every secret that is set, and the password in the database's URL: what may stand in no text."""
@@ -200,6 +204,13 @@ class Settings:
         # a folder that cannot be looked into may hold a database: a second state would hide it
         may_hold_state = not os.access(system, os.X_OK) or (system / DATABASE_NAME).exists()
         return system if may_hold_state or os.access(system, os.W_OK) else _user_state_folder()
+
+
+def _name_in(environment: Mapping[str, str], each: Field[Any]) -> str:
+    """The variable that sets a field, '' where none does."""
+    variable = each.metadata["variable"]
+    names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
+    return next((name for name in names if environment.get(name)), "")
 
 
 def _user_state_folder() -> Path:
