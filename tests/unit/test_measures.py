@@ -18,9 +18,13 @@ def test_tries_of_a_stage_are_added_up(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_raises_is_measured_too(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="in the middle"), measured(tmp_path, "upsert") as counts:
-        counts[TOKENS] += 7
-        raise ValueError("in the middle")
+    def stage() -> None:
+        with measured(tmp_path, "upsert") as counts:
+            counts[TOKENS] += 7
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        stage()
     found = load_measures(tmp_path)
     assert found.counts == {TOKENS: 7}
     assert found.seconds["upsert"] >= 0
