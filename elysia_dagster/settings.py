@@ -7,9 +7,11 @@ Each setting is one field of ``Settings``; its environment variable is ``ELYSIAC
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from contextlib import suppress
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from elysia_dagster.errors import CheckpointError, UsageError
 from elysia_dagster.exhaustion import exhausted
@@ -149,6 +151,16 @@ class Settings:
         "REQUEST_BYTES",
         "bytes in one write request, at most; a larger object goes alone",
     )
+    notify_url: str = setting(
+        "", "NOTIFY_URL", "webhook that is sent a JSON object for every failed Dagster run", secret=True, header=True
+    )
+    notify_timeout_s: float = setting(5.0, "NOTIFY_TIMEOUT", "seconds that the webhook may take to answer", most=10.0)
+    fresh_hours: float = setting(
+        24.0, "FRESH_HOURS", "hours after the last completed run that a collection counts as fresh", most=876_000.0
+    )
+    settle_hours: float = setting(
+        1.0, "SETTLE_HOURS", "hours that an unfinished run may wait to be resumed before a check fails", most=876_000.0
+    )
     openai_base_url: str = setting("https://api.openai.com/v1", "OPENAI_BASE_URL", "OpenAI-compatible endpoint")
     openai_api_key: str = setting("", "OPENAI_API_KEY", "key of that endpoint", secret=True, header=True)
 
@@ -158,12 +170,23 @@ class Settings:
         environment = os.environ if environment is None else environment
         values: dict[str, Any] = {}
         for each in fields(cls):
-            variable = each.metadata["variable"]
-            names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
-            name = next((name for name in names if environment.get(name)), "")
-            if name:
+            if name := _name_in(environment, each):
                 values[each.name] = _parse(each.type, environment[name], each.metadata, name)
         return cls(**values)
+
+    @classmethod
+    def text_of(cls, name: str, environment: Mapping[str, str] | None = None) -> str:
+        """One setting that is a text, as it stands, whatever is wrong with the others: for what must load anyhow."""
+        environment = os.environ if environment is None else environment
+        (found,) = (each for each in fields(cls) if each.name == name)
+        return environment.get(_name_in(environment, found), "") or str(found.default)
+
+    def secrets(self) -> list[str]:
+        """Every secret that is set, and the password in the database's URL: what may stand in no text."""
+        found = [getattr(self, each.name) for each in fields(self) if each.metadata["secret"]]
+        with suppress(ValueError):
+            found.append(unquote(urlsplit(self.checkpoint_db_url).password or ""))
+        return sorted((each for each in found if each), key=len, reverse=True)
 
     def state_folder(self) -> tuple[Path, str]:
         """The state folder and, where it is not the expected one, a sentence that says so. Makes the folder.
@@ -220,6 +243,13 @@ def environment_for_others() -> dict[str, str]:
         for name in (f"ELYSIACTL_{each.metadata['variable']}", f"elysiactl_{each.metadata['variable']}")
     } | {each.metadata["also"] for each in fields(Settings) if each.metadata["secret"]}
     return {name: value for name, value in os.environ.items() if name not in secret}
+
+
+def _name_in(environment: Mapping[str, str], each: Field[Any]) -> str:
+    """The variable that sets a field, '' where none does."""
+    variable = each.metadata["variable"]
+    names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
+    return next((name for name in names if environment.get(name)), "")
 
 
 def _user_state_folder() -> Path:

@@ -44,7 +44,9 @@ class World:
         self.changeset = base / "changeset.jsonl"
         self.points = base / "points"
         self.home.mkdir()
-        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        (self.home / "dagster.yaml").write_text(
+            "telemetry:\n  enabled: false\ncode_servers:\n  wait_for_local_processes_on_shutdown: true\n"
+        )
         (self.source / "repo").mkdir(parents=True)
         self.points.touch()
         self.documents = {f"part{n % 3}/module{n}.py": _text_of(n) for n in range(DOCUMENTS)}
@@ -57,7 +59,8 @@ class World:
             "DAGSTER_HOME": str(self.home),
             "ELYSIACTL_CHECKPOINT_DB_DIR": str(self.state),
             "POINTS": str(self.points),
-            "PATH": os.environ["PATH"],
+            # the same package as this process imports, where that is not the installed one
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         }
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)
