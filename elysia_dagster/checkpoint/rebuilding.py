@@ -109,7 +109,7 @@ def take_back_switch(database: Database, source: CollectionRecord, target: Colle
 def finish_switch(
     database: Database, source: CollectionRecord, target: CollectionRecord, *, compared: tuple[int, int]
 ) -> tuple[CollectionRecord, CollectionRecord]:
-    """Opens the new collection for changesets, with no commit that the old one does not stand at; both as they are then.
+    """Opens the new collection for changesets; both as they are then. It shows no commit that the old one does not.
 
     ``compared`` are the ``leases_taken`` before they were found to agree: a run that another process has taken since
     then may have written either. Raises ``RepositoriesHeld`` then.
