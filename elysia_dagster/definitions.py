@@ -7,6 +7,7 @@ from elysia_dagster.defs.check_collection import CHECKS_OF_COLLECTION, check_col
 from elysia_dagster.defs.dead_runs import close_dead_runs
 from elysia_dagster.defs.executor import sync_executor
 from elysia_dagster.defs.failed_runs import report_failed_runs
+from elysia_dagster.defs.inbox_sensor import inbox_sensor
 from elysia_dagster.defs.jobs import sync_changeset
 from elysia_dagster.defs.wiring import resources
 
@@ -15,7 +16,7 @@ definitions = Definitions(
     asset_checks=CHECKS_OF_COLLECTION,
     jobs=[sync_changeset, check_collection],
     schedules=[check_collection_hourly],
-    sensors=[close_dead_runs, report_failed_runs],
+    sensors=[inbox_sensor(), close_dead_runs, report_failed_runs],
     resources=resources(),
     executor=sync_executor,  # of jobs that name none: their workers, too, say who they are
 )

@@ -52,6 +52,17 @@ class DocumentState(Enum):
     SUSPECT = "suspect"  # a process that had lost its lease may have written after us
 
 
+class InboxState(Enum):
+    """Where a file of the inbox stands."""
+
+    ARRIVING = "arriving"  # its size or time has changed within the quiet period, or it is not read yet
+    WAITING = "waiting"  # for an earlier file of its repositories, for a free place, or for its next attempt
+    REQUESTED = "requested"  # a Dagster run was asked for
+    HELD = "held"  # its run was stopped by somebody, and waits for that person
+    APPLIED = "applied"  # every line of it is settled
+    REFUSED = "refused"  # it is no changeset, came too late, or its run was given up
+
+
 class ErrorKind(Enum):
     """Whether a second try of a failed line can help."""
 

@@ -8,7 +8,7 @@ Each setting is one field of ``Settings``; its environment variable is ``ELYSIAC
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -73,6 +73,23 @@ class Settings:
     store: str = setting("", "STORE", "store URL; default lancedb:<state folder>/vectors")
     embedder: str = setting("hashing", "EMBEDDER", "hashing, openai:<model>, fastembed:<model> or store")
     inbox: str = setting("", "INBOX", "folder where producers drop changesets; default <state folder>/inbox")
+    inbox_quiet_s: float = setting(
+        5.0, "INBOX_QUIET", "seconds that a file of the inbox has not changed for before it counts", may_be_zero=True
+    )
+    inbox_interval_s: int = setting(10, "INBOX_INTERVAL", "seconds between two looks at the inbox, at least")
+    inbox_runs: int = setting(20, "INBOX_RUNS", "runs of the inbox that are asked for at once")
+    inbox_settled: str = setting(
+        "MOVE",
+        "INBOX_SETTLED",
+        "what becomes of settled files: MOVE (to done/ and failed/ in the inbox) or KEEP (they stay)",
+        choices=("MOVE", "KEEP"),
+    )
+    inbox_failed_lines: str = setting(
+        "PASS",
+        "INBOX_FAILED_LINES",
+        "whether failed lines FAIL the Dagster run of a file of the inbox, or it may PASS",
+        choices=("PASS", "FAIL"),
+    )
     batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
     embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
     max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again", may_be_zero=True)
@@ -142,16 +159,12 @@ class Settings:
         environment = os.environ if environment is None else environment
         values: dict[str, Any] = {}
         for each in fields(cls):
-            if name := _name_in(environment, each):
+            variable = each.metadata["variable"]
+            names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
+            name = next((name for name in names if environment.get(name)), "")
+            if name:
                 values[each.name] = _parse(each.type, environment[name], each.metadata, name)
         return cls(**values)
-
-    @classmethod
-    def text_of(cls, name: str, environment: Mapping[str, str] | None = None) -> str:
-        """One setting that is a text, as it stands, whatever is wrong with the others: for what must load anyhow."""
-        environment = os.environ if environment is None else environment
-        (found,) = (each for each in fields(cls) if each.name == name)
-        return environment.get(_name_in(environment, found), "") or str(found.default)
 
     def secrets(self) -> list[str]:
         """Every secret that is set, and the password in the database's URL: what may stand in no text."""
@@ -204,13 +217,6 @@ class Settings:
         # a folder that cannot be looked into may hold a database: a second state would hide it
         may_hold_state = not os.access(system, os.X_OK) or (system / DATABASE_NAME).exists()
         return system if may_hold_state or os.access(system, os.W_OK) else _user_state_folder()
-
-
-def _name_in(environment: Mapping[str, str], each: Field[Any]) -> str:
-    """The variable that sets a field, '' where none does."""
-    variable = each.metadata["variable"]
-    names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
-    return next((name for name in names if environment.get(name)), "")
 
 
 def _user_state_folder() -> Path:

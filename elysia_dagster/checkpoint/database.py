@@ -21,7 +21,7 @@ from elysia_dagster.checkpoint.schema import metadata
 from elysia_dagster.errors import CheckpointError, ResourceExhausted, TransientError, UsageError
 from elysia_dagster.exhaustion import exhausted, handles_are_left
 
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 """The migration that this program's schema stands at; a test compares it with the migrations folder."""
 
 

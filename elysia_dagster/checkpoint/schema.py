@@ -5,6 +5,7 @@ with ``sqlite3``. Times are text, RFC 3339 in UTC with microseconds, so that the
 """
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     ForeignKey,
@@ -233,4 +234,54 @@ sequences = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("value", Integer, nullable=False),
+)
+
+inbox_files = Table(
+    "inbox_files",
+    metadata,
+    # the folder, so that two inboxes can share a database
+    Column("inbox", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("modified_ns", BigInteger, nullable=False),
+    Column("first_seen_at", Text, nullable=False),
+    # since when size and time are what they are
+    Column("seen_at", Text, nullable=False),
+    # SHA-256 of the decompressed bytes; none before the file has been read
+    Column("digest", Text),
+    Column("line_count", Integer),
+    # a JSON list
+    Column("repositories", Text),
+    Column("state", Text, nullable=False),
+    # Dagster runs that were asked for under this name, ever: a part of the run key, so it never goes back
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    # those of this drop, for the backoff
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("next_attempt_at", Text),
+    # the sync run that it became
+    Column("run_id", Text),
+    Column("reason", Text),
+    # the digest of what was last applied under this name
+    Column("applied_digest", Text),
+    Column("settled_at", Text),
+    # where the settled file lies now; none until it has been moved
+    Column("place", Text),
+    PrimaryKeyConstraint("inbox", "name"),
+)
+Index(
+    "idx_inbox_files_open",
+    inbox_files.c.inbox,
+    inbox_files.c.name,
+    sqlite_where=text("settled_at IS NULL OR place IS NULL"),
+    postgresql_where=text("settled_at IS NULL OR place IS NULL"),
+)
+
+inbox_repositories = Table(
+    "inbox_repositories",
+    metadata,
+    Column("inbox", Text, nullable=False),
+    Column("repository", Text, nullable=False),
+    # the last file, by name, that was applied to the repository
+    Column("last_name", Text, nullable=False),
+    PrimaryKeyConstraint("inbox", "repository"),
 )

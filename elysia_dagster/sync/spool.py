@@ -68,7 +68,7 @@ def spool(
     newlines = nulls = size = 0
     end = b""
     with resources_named(str(target)), open(target, "wb") as file:
-        for block in _decompressed(stream, source, max_expansion):
+        for block in decompressed(stream, source, max_expansion):
             file.write(block)
             digest.update(block)
             newlines += block.count(b"\n")
@@ -85,7 +85,8 @@ def spool(
     return Spooled(digest=digest.hexdigest(), lines=lines, size_bytes=size, null_separated=null_separated)
 
 
-def _decompressed(stream: BinaryIO, source: str, max_expansion: int) -> Iterator[bytes]:
+def decompressed(stream: BinaryIO, source: str, max_expansion: int = MAX_EXPANSION) -> Iterator[bytes]:
+    """The stream's bytes in blocks, unpacked where it is a gzip or zstd. Raises ``InputError`` as ``spool`` does."""
     try:
         first = _read_magic(stream)
         if first.startswith(_GZIP):
