@@ -5,7 +5,9 @@ import re
 from dagster import AssetKey, AssetSpec
 
 from elysia_dagster.defs.at_load import settings_at_load
-from elysia_dagster.defs.inbox_sensor import INBOX_KEY
+
+INBOX_KEY = AssetKey("inbox")
+"""The asset that stands for all changesets that have arrived."""
 
 INBOX = AssetSpec(
     INBOX_KEY,
