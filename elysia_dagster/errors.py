@@ -14,6 +14,7 @@
         ``CollectionMismatch`` the collection is not the one that the ledger knows
         ``CheckpointError``    the checkpoint database cannot be used
         ``FailureBudgetSpent`` more lines failed than the run allows; resumable, once the cause is mended
+        ``CollectFailed``      the command that produces changesets failed
         ``LineError``          one line cannot be applied; it goes to ``failed_lines``
 
 An error from a library is translated in the adapter that called it and nowhere else; an unknown exception is a bug and
@@ -110,6 +111,10 @@ class FailureBudgetSpent(PermanentError):
 
     Exit 2, not 3: a script that repeats what is 3 until it succeeds would spend the budget over and over.
     """
+
+
+class CollectFailed(PermanentError):
+    """The producer command did not end well; nothing of its output is in the inbox."""
 
 
 class LineError(PermanentError):

@@ -7,11 +7,9 @@ Each setting is one field of ``Settings``; its environment variable is ``ELYSIAC
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from elysia_dagster.errors import CheckpointError, UsageError
 from elysia_dagster.exhaustion import exhausted
@@ -90,6 +88,17 @@ class Settings:
         "whether failed lines FAIL the Dagster run of a file of the inbox, or it may PASS",
         choices=("PASS", "FAIL"),
     )
+    timezone: str = setting("UTC", "TIMEZONE", "time zone of the schedules, e.g. Europe/Berlin")
+    cleanup_cron: str = setting("30 2 * * *", "CLEANUP_CRON", "when old runs are dropped and space is given back")
+    retry_cron: str = setting("*/15 * * * *", "RETRY_CRON", "when failed lines that are due are tried again")
+    reconcile_cron: str = setting("0 4 * * 0", "RECONCILE_CRON", "when the collection is compared with the ledger")
+    collect_cron: str = setting("*/15 * * * *", "COLLECT_CRON", "when the producer command is run")
+    collect_command: str = setting(
+        "mgit diff", "COLLECT_COMMAND", "producer of changesets; split into words as a shell does, and run without one"
+    )
+    collect_folder: str = setting("", "COLLECT_FOLDER", "folder that the producer command is run in")
+    collect_label: str = setting("collected", "COLLECT_LABEL", "end of the name of a collected changeset")
+    collect_timeout_s: float = setting(3600.0, "COLLECT_TIMEOUT", "seconds that the producer command may take")
     batch_size: int = setting(200, "BATCH_SIZE", "changes embedded, written and settled together")
     embed_threads: int = setting(1, "EMBED_THREADS", "batches embedded at once")
     max_retry_attempts: int = setting(3, "MAX_RETRY_ATTEMPTS", "times a failed line is tried again", may_be_zero=True)
@@ -166,13 +175,6 @@ class Settings:
                 values[each.name] = _parse(each.type, environment[name], each.metadata, name)
         return cls(**values)
 
-    def secrets(self) -> list[str]:
-        """Every secret that is set, and the password in the database's URL: what may stand in no text."""
-        found = [getattr(self, each.name) for each in fields(self) if each.metadata["secret"]]
-        with suppress(ValueError):
-            found.append(unquote(urlsplit(self.checkpoint_db_url).password or ""))
-        return sorted((each for each in found if each), key=len, reverse=True)
-
     def state_folder(self) -> tuple[Path, str]:
         """The state folder and, where it is not the expected one, a sentence that says so. Makes the folder.
 
@@ -217,6 +219,17 @@ class Settings:
         # a folder that cannot be looked into may hold a database: a second state would hide it
         may_hold_state = not os.access(system, os.X_OK) or (system / DATABASE_NAME).exists()
         return system if may_hold_state or os.access(system, os.W_OK) else _user_state_folder()
+
+
+def environment_for_others() -> dict[str, str]:
+    """This process's environment, for a program that is not ours: without the secrets that are set for us."""
+    secret = {
+        name
+        for each in fields(Settings)
+        if each.metadata["secret"]
+        for name in (f"ELYSIACTL_{each.metadata['variable']}", f"elysiactl_{each.metadata['variable']}")
+    } | {each.metadata["also"] for each in fields(Settings) if each.metadata["secret"]}
+    return {name: value for name, value in os.environ.items() if name not in secret}
 
 
 def _user_state_folder() -> Path:

@@ -68,6 +68,11 @@ class RunRecord:
     lease_parked: bool
     lease_token: int
 
+    @property
+    def is_half_retried(self) -> bool:
+        """Whether a retry reopened the run and did not bring it to its end: every line may be settled by now."""
+        return self.status is RunStatus.RUNNING and self.attempt > 1
+
     @classmethod
     def from_row(cls, row: RowMapping) -> "RunRecord":
         """From a whole row. Raises ``ValueError`` for a status that this program does not know."""

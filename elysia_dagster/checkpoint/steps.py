@@ -57,14 +57,3 @@ def sync_run_of(database: Database, dagster_run_ids: Sequence[str]) -> RunRecord
                 if row is not None:
                     return RunRecord.from_row(row)
     return None
-
-
-def find_sync_run(database: Database, dagster_run_ids: Sequence[str]) -> str | None:
-    """The sync run that these Dagster runs worked on, by their newest step that is known here."""
-    with database.read() as connection:
-        return connection.execute(
-            select(dagster_steps.c.run_id)
-            .where(dagster_steps.c.dagster_run_id.in_(dagster_run_ids))
-            .order_by(dagster_steps.c.recorded_at.desc())
-            .limit(1)
-        ).scalar_one_or_none()

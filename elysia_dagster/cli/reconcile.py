@@ -9,7 +9,7 @@ import click
 
 from elysia_dagster.cli.options import collection_option, command, store_option
 from elysia_dagster.cli.terminal import Terminal, counted
-from elysia_dagster.errors import RepositoriesHeld, UsageError
+from elysia_dagster.errors import RepositoriesHeld
 from elysia_dagster.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,17 +50,14 @@ def reconcile(
     \b
     Example: elysiactl index reconcile --collection Demo --repair
     """
-    if (foreign or send_again) and not is_repair:
-        raise UsageError("--foreign and --send-again belong to a repair.", next_step="Add --repair, or leave them out.")
-    if send_again and not send_again.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {send_again.absolute().parent}.", next_step="Make it, or name another.")
     settings = Settings.from_environment()
     name = collection or settings.collection
 
     from elysia_dagster.cli.work import working_engine
     from elysia_dagster.sync.reconcile import compared
-    from elysia_dagster.sync.repair import repair
+    from elysia_dagster.sync.repair import check_repair, repair
 
+    check_repair(is_repair=is_repair, foreign=foreign, send_again=send_again)
     with working_engine(settings, terminal) as (engine, signals), ExitStack() as stack:
         signals.input_read()
         with terminal.waiting("comparing store and ledger"):

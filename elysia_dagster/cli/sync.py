@@ -202,16 +202,15 @@ def retry(
     \b
     Example: elysiactl index retry --run-id sync-20260102-030405-0123abcd
     """
-    if lines and run_id is None:
-        raise UsageError("--line names a line of one run.", next_step="Add --run-id.")
-    if lines and (every or permanent):
-        raise UsageError("--line names lines whatever their kind.", next_step="Leave out --all and --permanent.")
     settings = Settings.from_environment()
 
     from elysia_dagster.checkpoint import queries
     from elysia_dagster.checkpoint.lookup import load_run
     from elysia_dagster.cli.work import finish_all, working_engine
-    from elysia_dagster.sync.retry import retry_run
+    from elysia_dagster.sync.retries import RetryRequest
+    from elysia_dagster.sync.retry import none_eligible, retry_run
+
+    RetryRequest(run_id=run_id, lines=lines, every=every, permanent=permanent).check()
 
     with working_engine(settings, terminal) as (engine, signals):
         signals.input_read()
@@ -223,10 +222,7 @@ def retry(
         def ask(name: str) -> "ChangesetManifest | int":
             manifest = retry_run(engine, name, lines=lines, every=every, permanent=permanent, max_failures=max_failures)
             if manifest is None:
-                terminal.note(
-                    f"Run {name} has failed lines, but none that may be tried again: --all asks for those whose tries "
-                    "are used up, --permanent for those that cannot mend by themselves."
-                )
+                terminal.note(none_eligible(name))
             return 1 if manifest is None else manifest
 
         return finish_all(engine, [partial(ask, name) for name in names], terminal, as_json=as_json)

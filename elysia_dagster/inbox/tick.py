@@ -122,10 +122,10 @@ class InboxWatcher:
                 tick.waits[file.name] = f"is held: {file.reason}"
 
     def _follow(self, tick: Tick, file: InboxFile, asked: Asked) -> None:
-        run_id = steps.find_sync_run(self._database, asked.dagster_run_ids) or file.run_id
-        if run_id is not None and run_id != file.run_id:
-            file = self._now(self.records.link_run(file, run_id))
-        verdict, reason = judge(file, asked, self._run(run_id))
+        run = steps.sync_run_of(self._database, asked.dagster_run_ids)
+        if run is not None and run.run_id != file.run_id:
+            file = self._now(self.records.link_run(file, run.run_id))
+        verdict, reason = judge(file, asked, run or self._run(file.run_id))
         if verdict is Verdict.LEAVE:
             tick.waits[file.name] = "is being applied"
         elif verdict is Verdict.APPLIED:

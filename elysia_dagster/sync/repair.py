@@ -14,7 +14,7 @@ from elysia_dagster.checkpoint import claims, queries, reconciling, runs
 from elysia_dagster.checkpoint.records import CollectionRecord, RunOptions
 from elysia_dagster.embedders import STORE_EMBEDDER
 from elysia_dagster.embedders.store import MODEL_PREFIX
-from elysia_dagster.errors import Interrupted, RepositoriesHeld
+from elysia_dagster.errors import Interrupted, RepositoriesHeld, UsageError
 from elysia_dagster.sync.difference import Finding
 from elysia_dagster.sync.engine import Engine, Work
 from elysia_dagster.sync.files import write_aside
@@ -46,6 +46,14 @@ class RepairReport:
     command: str = ""
     held: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+
+
+def check_repair(*, is_repair: bool, foreign: bool, send_again: Path | None) -> None:
+    """Raises ``UsageError`` for what makes no sense together, or a folder that is not there."""
+    if (foreign or send_again) and not is_repair:
+        raise UsageError("--foreign and --send-again belong to a repair.", next_step="Add --repair, or leave them out.")
+    if send_again and not send_again.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {send_again.absolute().parent}.", next_step="Make it, or name another.")
 
 
 def repair(comparison: Comparison, *, foreign: bool = False, send_again: Path | None = None) -> RepairReport:

@@ -48,3 +48,11 @@ def retry_run(
     if not asked:
         return None
     return manifest_of(with_max_failures(engine, lookup.load_run(engine.database, run_id), max_failures), resumed=True)
+
+
+def none_eligible(run_id: str) -> str:
+    """The sentence for a run of which ``retry_run`` tries nothing."""
+    return (
+        f"Run {run_id} has failed lines, but none that may be tried again: --all asks for those whose tries "
+        "are used up, --permanent for those that cannot mend by themselves."
+    )

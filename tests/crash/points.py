@@ -81,6 +81,9 @@ REBUILD_ALIASES = ("alias-moved", "old-name-pointed")
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
 
+INBOX = ("inbox-seen", "inbox-read", "inbox-requested", "inbox-settled", "inbox-moved")
+"""Passed in a tick of the sensor that looks at the inbox."""
+
 PLACES: tuple[tuple[str, int], ...] = (
     *((point, 1) for point in (*NO_RUN_YET, *OPENING, *PLANNING, *SETTLING_UNSENT)),
     *((point, 1) for point in ("intended", "inserted", "removed")),

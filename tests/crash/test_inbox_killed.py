@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from crash.points import INBOX
 from dagster import DagsterInstance
 from inbox_world import InboxWorld
 
 from elysia_dagster.defs.inbox_sensor import inbox_sensor
-
-POINTS = ("inbox-seen", "inbox-read", "inbox-requested", "inbox-settled", "inbox-moved")
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def assert_all_is_well(world: InboxWorld) -> None:
     assert sorted(each.name for each in (world.inbox / "failed").iterdir()) == ["4.jsonl.gz", "4.jsonl.gz.reason.txt"]
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", INBOX)
 def test_killed_at_every_point_of_every_tick(world: InboxWorld, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("elysia_dagster.defs.inbox_sensor.asked_runs", world.played)
     fill(world)
@@ -86,11 +85,3 @@ def test_killed_at_every_point_of_every_tick(world: InboxWorld, point: str, monk
     assert killed, "the point was never passed"
     world.settle(how=lambda request: request.run_key in world.played_keys or world.play(request))
     assert_all_is_well(world)
-
-
-def test_every_fault_point_of_the_inbox_is_killed_at() -> None:
-    sources = Path(__file__).parents[2] / "elysia_dagster" / "inbox"
-    named: set[str] = set()
-    for path in sources.glob("*.py"):
-        named |= {part.split('"')[0] for part in path.read_text().split('_faults("')[1:]}
-    assert named == set(POINTS)
