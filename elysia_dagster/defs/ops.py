@@ -55,7 +55,8 @@ def read_changeset(
             manifest = resume.resume_run(opened, config.run_id, max_failures=config.max_failures)
         else:
             manifest = read.read_changeset(opened, request_of(config, opened.settings))
-        add_measures(opened.run_folder(manifest.run_id), "read", time.monotonic() - began)
+        if not manifest.finished:
+            add_measures(opened.run_folder(manifest.run_id), "read", time.monotonic() - began)
     if manifest.finished:
         context.log.info(f"Nothing to do: run {manifest.run_id} has applied these bytes, and nothing came after it.")
     else:
