@@ -57,7 +57,8 @@ class World:
             "DAGSTER_HOME": str(self.home),
             "ELYSIACTL_CHECKPOINT_DB_DIR": str(self.state),
             "POINTS": str(self.points),
-            "PATH": os.environ["PATH"],
+            # the same package as this process imports, where that is not the installed one
+            **{name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ},
         }
         for name, value in self.environment.items():
             monkeypatch.setenv(name, value)

@@ -14,8 +14,9 @@ from elysia_dagster.defs.keeping_ops import (
 
 def one_step_job(name: str, step: OpDefinition, description: str) -> JobDefinition:
     """A job of one step, tried again where a store is out."""
-    return GraphDefinition(name=name, node_defs=[step]).to_job(
-        description=description, executor_def=sync_executor, op_retry_policy=OUTAGE_RETRIES
+    # a graph and a step of one name are refused
+    return GraphDefinition(name=f"{step.name}_alone", node_defs=[step]).to_job(
+        name=name, description=description, executor_def=sync_executor, op_retry_policy=OUTAGE_RETRIES
     )
 
 

@@ -158,12 +158,17 @@ def _run(folder: Path, words: list[str], output: int, timeout_s: float) -> str:
         how = f"did not end within {timeout_s:g} s" if is_late else f"ended with exit code {code}"
         last = f": {said.splitlines()[-1]}" if said and not is_late else "."
         raise CollectFailed(
-            f"{words[0]} {how} in {folder}{last}",
+            f"{_name_of(words)} {how} in {folder}{last}",
             next_step="Nothing of it is in the inbox. Run it by hand in that folder; the next collect runs it again.",
             **({} if is_late else {"exit_code": code}),
             standard_error=said,
         )
     return said
+
+
+def _name_of(words: list[str]) -> str:
+    """The program alone: what follows it may hold a secret, and so may what somebody takes for a shell's variable."""
+    return "The producer command" if "=" in words[0] else words[0]
 
 
 def _follow(runner: "subprocess.Popen[bytes]", tail: bytearray, until: float) -> bool:
