@@ -95,8 +95,9 @@ def _command(settings: Settings) -> tuple[Path, list[str]]:
         raise UsageError(
             f"ELYSIACTL_COLLECT_COMMAND cannot be split into words: {error}.", next_step="Mend its quotation marks."
         ) from error
-    if not words:
-        raise UsageError("ELYSIACTL_COLLECT_COMMAND holds no word.", next_step="Set it to a command, or unset it.")
+    if not words or "\0" in settings.collect_command:
+        what = "a NUL" if words else "no word"
+        raise UsageError(f"ELYSIACTL_COLLECT_COMMAND holds {what}.", next_step="Set it to a command, or unset it.")
     return folder, words
 
 

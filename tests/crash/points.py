@@ -80,6 +80,8 @@ REBUILD_ALIASES = ("alias-moved", "old-name-pointed")
 
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
+COLLECT = ("collect-written", "collect-linked")
+"""Passed where a producer's output goes into the inbox."""
 
 PLACES: tuple[tuple[str, int], ...] = (
     *((point, 1) for point in (*NO_RUN_YET, *OPENING, *PLANNING, *SETTLING_UNSENT)),

@@ -152,6 +152,7 @@ def test_a_secret_beside_the_command_is_not_shown(settings: Settings) -> None:
         ({"collect_folder": "/no/such/folder"}, "/no/such/folder"),
         ({"collect_command": "mgit 'diff"}, "ELYSIACTL_COLLECT_COMMAND cannot be split into words"),
         ({"collect_command": "  "}, "ELYSIACTL_COLLECT_COMMAND holds no word"),
+        ({"collect_command": "mgit \0"}, "ELYSIACTL_COLLECT_COMMAND holds a NUL"),
         ({"collect_label": "../up"}, "ELYSIACTL_COLLECT_LABEL='../up'"),
         ({"collect_label": "half.part"}, "ELYSIACTL_COLLECT_LABEL='half.part'"),
         ({"collect_timeout_s": float("nan")}, "ELYSIACTL_COLLECT_TIMEOUT"),
