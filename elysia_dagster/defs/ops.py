@@ -148,7 +148,7 @@ def cleanup_checkpoints(
     """The job's own run stays, however long ago it was finished elsewhere: the last step reports it."""
     with engine.opened(context.log) as opened:
         if not report.run.dry_run:
-            keep_days = opened.settings.checkpoint_cleanup_days if config.keep_days is None else config.keep_days
+            keep_days = cleanup.days_to_keep(config.keep_days, opened.settings)
             cleaned = cleanup.cleanup_checkpoints(
                 opened, keep_days=keep_days, except_runs=frozenset([report.run.run_id])
             )

@@ -95,8 +95,9 @@ def _command(settings: Settings) -> tuple[Path, list[str]]:
         raise UsageError(
             f"ELYSIACTL_COLLECT_COMMAND cannot be split into words: {error}.", next_step="Mend its quotation marks."
         ) from error
-    if not words:
-        raise UsageError("ELYSIACTL_COLLECT_COMMAND holds no word.", next_step="Set it to a command, or unset it.")
+    if not words or "\0" in settings.collect_command:
+        what = "a NUL" if words else "no word"
+        raise UsageError(f"ELYSIACTL_COLLECT_COMMAND holds {what}.", next_step="Set it to a command, or unset it.")
     return folder, words
 
 
@@ -158,12 +159,17 @@ def _run(folder: Path, words: list[str], output: int, timeout_s: float) -> str:
         how = f"did not end within {timeout_s:g} s" if is_late else f"ended with exit code {code}"
         last = f": {said.splitlines()[-1]}" if said and not is_late else "."
         raise CollectFailed(
-            f"{words[0]} {how} in {folder}{last}",
+            f"{_name_of(words)} {how} in {folder}{last}",
             next_step="Nothing of it is in the inbox. Run it by hand in that folder; the next collect runs it again.",
             **({} if is_late else {"exit_code": code}),
             standard_error=said,
         )
     return said
+
+
+def _name_of(words: list[str]) -> str:
+    """The program alone: what follows it may hold a secret, and so may what somebody takes for a shell's variable."""
+    return "The producer command" if "=" in words[0] else words[0]
 
 
 def _follow(runner: "subprocess.Popen[bytes]", tail: bytearray, until: float) -> bool:
