@@ -149,6 +149,16 @@ class Settings:
         "REQUEST_BYTES",
         "bytes in one write request, at most; a larger object goes alone",
     )
+    notify_url: str = setting(
+        "", "NOTIFY_URL", "webhook that is sent a JSON object for every failed Dagster run", secret=True, header=True
+    )
+    notify_timeout_s: float = setting(5.0, "NOTIFY_TIMEOUT", "seconds that the webhook may take to answer", most=10.0)
+    fresh_hours: float = setting(
+        24.0, "FRESH_HOURS", "hours after the last completed run that a collection counts as fresh", most=876_000.0
+    )
+    settle_hours: float = setting(
+        1.0, "SETTLE_HOURS", "hours that an unfinished run may wait to be resumed before a check fails", most=876_000.0
+    )
     openai_base_url: str = setting("https://api.openai.com/v1", "OPENAI_BASE_URL", "OpenAI-compatible endpoint")
     openai_api_key: str = setting("", "OPENAI_API_KEY", "key of that endpoint", secret=True, header=True)
 

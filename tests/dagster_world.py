@@ -44,7 +44,9 @@ class World:
         self.changeset = base / "changeset.jsonl"
         self.points = base / "points"
         self.home.mkdir()
-        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        (self.home / "dagster.yaml").write_text(
+            "telemetry:\n  enabled: false\ncode_servers:\n  wait_for_local_processes_on_shutdown: true\n"
+        )
         (self.source / "repo").mkdir(parents=True)
         self.points.touch()
         self.documents = {f"part{n % 3}/module{n}.py": _text_of(n) for n in range(DOCUMENTS)}

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, delete, insert, select, text, update
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, insert, select, text, update
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.database import Database
@@ -17,7 +18,7 @@ SETTLED = (InboxState.APPLIED, InboxState.REFUSED)
 _ROWS = 500
 """Rows of one statement."""
 
-_IS_OPEN = text("(settled_at IS NULL OR place IS NULL)")
+_IS_OPEN: Any = text("(settled_at IS NULL OR place IS NULL)")
 
 
 def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -28,9 +29,12 @@ Signature = tuple[int, int]
 """Size in bytes and time of modification in ns: what tells that a file is still the same."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class InboxFile:
-    """A row of ``inbox_files``; times are as stored. ``repositories`` and ``digest`` are None until it is read."""
+    """A row of ``inbox_files``; times are as stored. ``repositories`` and ``digest`` are None until it is read.
+
+    Ten thousand of them may be made in a tick: by position, which keyword arguments would double the time of.
+    """
 
     name: str
     size_bytes: int
@@ -51,12 +55,13 @@ class InboxFile:
     place: str | None
 
     @classmethod
-    def from_row(cls, row: RowMapping) -> "InboxFile":
-        """Raises ``ValueError`` for a state that is none."""
-        values = {name: row[name] for name in cls.__dataclass_fields__}
-        values["state"] = InboxState(row["state"])
-        values["repositories"] = None if row["repositories"] is None else tuple(json.loads(row["repositories"]))
-        return cls(**values)
+    def from_row(cls, row: Row[Any]) -> "InboxFile":
+        """A row of ``_COLUMNS``. Raises ``ValueError`` for a state that is none."""
+        values = list(row)
+        values[_STATE] = InboxState(values[_STATE])
+        if values[_REPOSITORIES] is not None:
+            values[_REPOSITORIES] = tuple(orjson.loads(values[_REPOSITORIES]))
+        return cls(*values)
 
     @property
     def signature(self) -> Signature:
@@ -74,6 +79,12 @@ class InboxFile:
         return self.tries > 0
 
 
+_COLUMNS = [inbox_files.c[each.name] for each in fields(InboxFile)]
+_NAMES = [column.name for column in _COLUMNS]
+_STATE = _NAMES.index("state")
+_REPOSITORIES = _NAMES.index("repositories")
+
+
 class InboxRecords:
     """The rows of one inbox. Every method that writes is one transaction."""
 
@@ -85,7 +96,7 @@ class InboxRecords:
         """Compares with what lies in the folder now: what is new or changed is arriving, what was withdrawn is
         forgotten. A file that a run was asked for stays as it is. ``keeps_settled``: settled files stay in the folder.
         """
-        known = {file.name: file for file in self.open_files()}
+        known = {file.name: file for file in self._select(_IS_OPEN)}
         missing = [name for name in seen if name not in known]
         known |= {file.name: file for names in _slices(missing) for file in self._named(names)}
         now = clock.stamp()
@@ -187,24 +198,29 @@ class InboxRecords:
                 delete(inbox_files).where(inbox_files.c.inbox == self._inbox, inbox_files.c.name.in_(some))
             )
 
-    def open_files(self) -> list[InboxFile]:
-        """Those that are not settled, or are settled and not yet moved, in order of name (of its UTF-8)."""
-        files = self._select(_IS_OPEN)  # type: ignore[arg-type]
-        return sorted(files, key=lambda file: file.name.encode())
+    def open_files(self) -> dict[str, InboxFile]:
+        """Those that are not settled, or are settled and not yet moved; by name, in order of its UTF-8."""
+        files = {file.name: file for file in self._select(_IS_OPEN)}
+        return {name: files[name] for name in sorted(files, key=str.encode)}
 
-    def _named(self, names: Iterable[str]) -> Iterator[InboxFile]:
-        return iter(self._select(inbox_files.c.name.in_(list(names))))
+    def every_file(self, *, most: int) -> list[InboxFile]:
+        """The files that were seen last, those that are not settled first."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(*_COLUMNS)
+                .where(inbox_files.c.inbox == self._inbox)
+                .order_by(inbox_files.c.settled_at.is_not(None), inbox_files.c.settled_at.desc(), inbox_files.c.name)
+                .limit(most)
+            )
+            return [InboxFile.from_row(row) for row in rows]
+
+    def _named(self, names: Iterable[str]) -> list[InboxFile]:
+        return self._select(inbox_files.c.name.in_(list(names)))
 
     def _select(self, condition: ColumnElement[bool]) -> list[InboxFile]:
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(inbox_files).where(inbox_files.c.inbox == self._inbox, condition)
-            ).mappings()
+            rows = connection.execute(select(*_COLUMNS).where(inbox_files.c.inbox == self._inbox, condition))
             return [InboxFile.from_row(row) for row in rows]
-
-    def find(self, name: str) -> InboxFile | None:
-        """The file of that name, whatever became of it."""
-        return next(self._named([name]), None)
 
     def progress(self) -> dict[str, str]:
         """The name of the last file that was applied to each repository."""
@@ -216,76 +232,91 @@ class InboxRecords:
             )
             return {repository: name for repository, name in rows}  # noqa: C416  a row is no pair to a type checker
 
-    def record_read(self, read: Mapping[str, tuple[str, int, Sequence[str]]]) -> None:
+    def record_read(self, files: Sequence[InboxFile]) -> list[InboxFile]:
         """Digest, number of lines and repositories of files that were read: they are waiting from now on."""
-        with self._database.write() as connection:
-            for name, (digest, lines, repositories) in read.items():
-                self._update(
-                    connection,
-                    name,
-                    state=InboxState.WAITING.value,
-                    digest=digest,
-                    line_count=lines,
-                    repositories=json.dumps(list(repositories)),
+        rows = [
+            {
+                "its_name": file.name,
+                "digest": file.digest,
+                "line_count": file.line_count,
+                "repositories": json.dumps(file.repositories),
+            }
+            for file in files
+        ]
+        if rows:
+            with self._database.write() as connection:
+                connection.execute(
+                    update(inbox_files)
+                    .where(inbox_files.c.inbox == self._inbox, inbox_files.c.name == bindparam("its_name"))
+                    .values(
+                        state=InboxState.WAITING.value,
+                        digest=bindparam("digest"),
+                        line_count=bindparam("line_count"),
+                        repositories=bindparam("repositories"),
+                    ),
+                    rows,
                 )
+        return [replace(file, state=InboxState.WAITING) for file in files]
 
     def request(self, files: Sequence[InboxFile]) -> list[InboxFile]:
         """A run is about to be asked for, for each. From now on it is asked for under the same key until it is there.
 
         Returns the files as they are now. Raises ``CheckpointError`` for one that does not wait.
         """
+        asked = []
         with self._database.write() as connection:
             for file in files:
+                values: dict[str, Any] = {
+                    "attempt": file.attempt + 1,
+                    "tries": file.tries + 1,
+                    "next_attempt_at": None,
+                    "reason": None,
+                }
                 changed = connection.execute(
                     update(inbox_files)
-                    .where(*self._is(file.name), inbox_files.c.state == InboxState.WAITING.value)
-                    .values(
-                        state=InboxState.REQUESTED.value,
-                        attempt=inbox_files.c.attempt + 1,
-                        tries=inbox_files.c.tries + 1,
-                        next_attempt_at=None,
-                        reason=None,
+                    .where(
+                        *self._is(file.name),
+                        inbox_files.c.state == InboxState.WAITING.value,
+                        inbox_files.c.attempt == file.attempt,
                     )
+                    .values(state=InboxState.REQUESTED.value, **values)
                 )
                 if changed.rowcount != 1:
                     raise CheckpointError(
                         f"{file.name} of the inbox is not waiting any more.",
                         next_step="Another sensor seems to work on the same inbox: let one of them alone run.",
                     )
-        asked = {each.name: each for some in _slices([file.name for file in files]) for each in self._named(some)}
-        return [asked[file.name] for file in files]
+                asked.append(replace(file, state=InboxState.REQUESTED, **values))
+        return asked
 
-    def wait_again(self, name: str, *, reason: str, seconds: float) -> None:
+    def wait_again(self, file: InboxFile, *, reason: str, seconds: float) -> InboxFile:
         """The run it had has ended before every line was settled: it is asked for again after so long."""
-        with self._database.write() as connection:
-            self._update(
-                connection,
-                name,
-                state=InboxState.WAITING.value,
-                reason=reason,
-                next_attempt_at=clock.stamp_after(seconds),
-            )
+        return self._move(file, InboxState.WAITING, reason=reason, next_attempt_at=clock.stamp_after(seconds))
 
-    def hold(self, name: str, *, reason: str) -> None:
+    def hold(self, file: InboxFile, *, reason: str) -> InboxFile:
         """Nothing is asked for any more until somebody has gone on with its run, or has given it up."""
-        with self._database.write() as connection:
-            self._update(connection, name, state=InboxState.HELD.value, reason=reason)
+        return self._move(file, InboxState.HELD, reason=reason)
 
-    def link_run(self, name: str, run_id: str) -> None:
+    def link_run(self, file: InboxFile, run_id: str) -> InboxFile:
         """The sync run that the file became."""
-        with self._database.write() as connection:
-            self._update(connection, name, run_id=run_id)
+        return self._move(file, file.state, run_id=run_id)
 
-    def settle(self, file: InboxFile, state: InboxState, *, reason: str | None) -> None:
+    def settle(self, file: InboxFile, state: InboxState, *, reason: str | None) -> InboxFile:
         """Nothing more happens to the file but being moved. Where a run has worked on it, its repositories have come
         as far as its name."""
+        values: dict[str, Any] = {"reason": reason, "settled_at": clock.stamp()}
+        if state is InboxState.APPLIED:
+            values["applied_digest"] = file.digest
         with self._database.write() as connection:
-            values: dict[str, Any] = {"state": state.value, "reason": reason, "settled_at": clock.stamp()}
-            if state is InboxState.APPLIED:
-                values["applied_digest"] = file.digest
-            self._update(connection, file.name, **values)
+            self._update(connection, file.name, state=state.value, **values)
             if state is InboxState.APPLIED or file.run_id is not None:
                 self._advance(connection, file)
+        return replace(file, state=state, **values)
+
+    def _move(self, file: InboxFile, state: InboxState, **values: Any) -> InboxFile:
+        with self._database.write() as connection:
+            self._update(connection, file.name, state=state.value, **values)
+        return replace(file, state=state, **values)
 
     def _advance(self, connection: Connection, file: InboxFile) -> None:
         table = inbox_repositories
@@ -307,3 +338,18 @@ class InboxRecords:
 
     def _update(self, connection: Connection, name: str, **values: Any) -> None:
         connection.execute(update(inbox_files).where(*self._is(name)).values(**values))
+
+
+def drop_settled_files(database: Database, before: str) -> int:
+    """Removes the rows of files that were settled before a stored moment, once they are moved; how many.
+
+    How far each repository has come stays: a name that was forgotten still comes too late.
+    """
+    with database.write() as connection:
+        return connection.execute(
+            delete(inbox_files).where(
+                inbox_files.c.settled_at < before,
+                inbox_files.c.place.is_not(None),
+                inbox_files.c.state.in_([state.value for state in SETTLED]),
+            )
+        ).rowcount

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -84,6 +85,27 @@ class Owner:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host.name}"
+
+
+CLOCK_SLACK_S = 1.0
+"""Seconds by which the wall's clock and the kernel's may differ: a worker notes its pid later than that after its
+start, and a pid is given to nobody else so soon."""
+
+
+def liveness_since(pid: int, noted_at: float) -> Liveness:
+    """What can be told of a process of this host of which only the pid is known, and that it lived at ``noted_at``.
+
+    ``noted_at`` is in seconds since 1970. A process of that pid that began later is another one.
+    """
+    started = _start_time(pid)
+    if started is None:
+        return Liveness.DEAD
+    try:
+        uptime_s = float(Path("/proc/uptime").read_text().split()[0])
+        age_s = uptime_s - int(started) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return Liveness.UNKNOWN  # no /proc: the process lives, and when it began is not told
+    return Liveness.DEAD if time.time() - age_s > noted_at + CLOCK_SLACK_S else Liveness.ALIVE
 
 
 def _start_time(pid: int) -> str | None:

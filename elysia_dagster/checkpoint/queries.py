@@ -157,6 +157,20 @@ def retry_command(run: RunRecord, failures: Sequence[Mapping[str, Any]]) -> str:
     return f"elysiactl index retry --run-id {run.run_id}" + (" --permanent" if is_permanent else "")
 
 
+def next_command(run: RunRecord, failures: Sequence[Mapping[str, Any]], *, is_held: bool) -> str:
+    """What to type next for a run, or '' where nothing is left to do, or (``is_held``) a process does it.
+
+    ``failures`` are its first failed lines.
+    """
+    if run.status is RunStatus.FAILED:
+        return retry_command(run, failures)
+    if run.status is not RunStatus.RUNNING or is_held:
+        return ""
+    if is_repair(run):
+        return repair_command(run.collection_name, run.store or "")
+    return f"elysiactl index {'abandon' if run.sequence is None else 'resume'} --run-id {run.run_id}"
+
+
 def summarize(database: Database) -> dict[str, Any]:
     """Totals over all runs, and where every collection and repository stands."""
     origin, heir = collections.alias("origin"), collections.alias("heir")

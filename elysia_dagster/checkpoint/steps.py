@@ -6,7 +6,8 @@ from sqlalchemy import delete, insert, select
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.database import Database
-from elysia_dagster.checkpoint.schema import dagster_steps
+from elysia_dagster.checkpoint.records import RunRecord
+from elysia_dagster.checkpoint.schema import dagster_steps, sync_runs
 
 
 def record_step(database: Database, *, dagster_run_id: str, step_key: str, run_id: str) -> None:
@@ -34,12 +35,25 @@ def find_step(database: Database, *, dagster_run_id: str, step_key: str) -> str 
         ).scalar_one_or_none()
 
 
-def find_sync_run(database: Database, dagster_run_ids: Sequence[str]) -> str | None:
-    """The sync run that these Dagster runs worked on, by their newest step that is known here."""
+def sync_run_of(database: Database, dagster_run_ids: Sequence[str]) -> RunRecord | None:
+    """The sync run that a Dagster run worked on; ``dagster_run_ids``: its own id, then those it was re-executed from.
+
+    A run that was killed in its first step has recorded none, but may hold a lease; a re-execution that was killed in
+    its first step works on what its parent worked on.
+    """
     with database.read() as connection:
-        return connection.execute(
-            select(dagster_steps.c.run_id)
-            .where(dagster_steps.c.dagster_run_id.in_(dagster_run_ids))
-            .order_by(dagster_steps.c.recorded_at.desc())
-            .limit(1)
-        ).scalar_one_or_none()
+        for dagster_run_id in dagster_run_ids:
+            its_steps = (
+                select(dagster_steps.c.run_id)
+                .where(dagster_steps.c.dagster_run_id == dagster_run_id)
+                .order_by(dagster_steps.c.recorded_at.desc())
+                .limit(1)
+            )
+            for condition in (
+                sync_runs.c.run_id == its_steps.scalar_subquery(),
+                sync_runs.c.lease_label == dagster_run_id,
+            ):
+                row = connection.execute(select(sync_runs).where(condition)).mappings().first()
+                if row is not None:
+                    return RunRecord.from_row(row)
+    return None

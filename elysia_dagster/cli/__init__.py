@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import click
 
 from elysia_dagster.cli.failed import failed
+from elysia_dagster.cli.inbox import inbox
 from elysia_dagster.cli.keeping import abandon, cleanup, forget, where
 from elysia_dagster.cli.rebuild import rebuild
 from elysia_dagster.cli.reconcile import reconcile
@@ -65,7 +66,22 @@ def index() -> None:
     """
 
 
-_COMMANDS = (sync, status, failed, resume, retry, abandon, unlock, reconcile, rebuild, search, cleanup, forget, where)
+_COMMANDS = (
+    sync,
+    status,
+    inbox,
+    failed,
+    resume,
+    retry,
+    abandon,
+    unlock,
+    reconcile,
+    rebuild,
+    search,
+    cleanup,
+    forget,
+    where,
+)
 for _command in _COMMANDS:
     index.add_command(_command)
 

@@ -49,10 +49,11 @@ def show_run(terminal: Terminal, database: Database, run_id: str, *, as_json: bo
     outcomes = queries.count_outcomes(database, run_id)
     repositories = queries.repositories_of(database, run_id)
     failures = queries.failed_lines_of(database, run_id, limit=_SHOWN_FAILURES)
+    next_step = queries.next_command(run, failures, is_held=_holder(run) is not None)
     if as_json:
         columns = _run_columns(run)
         details = {"outcomes": outcomes, "repositories": repositories, "failures": failures}
-        terminal.result_json({**columns, **details, "next_command": next_command(run, failures)})
+        terminal.result_json({**columns, **details, "next_command": next_step})
         return
     settled = f"{run.processed_lines:,} of {run.total_lines:,} settled: {run.success_count:,} completed"
     options = run.options
@@ -71,7 +72,7 @@ def show_run(terminal: Terminal, database: Database, run_id: str, *, as_json: bo
         "attempt": str(run.attempt) if run.attempt > 1 else "",
         "repositories": _some(repositories),
         "last error": run.last_error or "",
-        "next": next_command(run, failures),
+        "next": next_step,
     }
     terminal.result("\n".join(f"{name:13}{printable(value)}" for name, value in rows.items() if value))
     if failures:
@@ -156,17 +157,6 @@ def standing(run: RunRecord) -> str:
     if queries.is_repair(run):
         return "running" if _holder(run) else "interrupted"
     return "running" if _holder(run) else "waits to be resumed"
-
-
-def next_command(run: RunRecord, failures: list[dict[str, Any]]) -> str:
-    """What to type next, or '' where nothing is left to do."""
-    if run.status is RunStatus.FAILED:
-        return queries.retry_command(run, failures)
-    if run.status is not RunStatus.RUNNING or _holder(run):
-        return ""
-    if queries.is_repair(run):
-        return queries.repair_command(run.collection_name, run.store or "")
-    return f"elysiactl index {'abandon' if run.sequence is None else 'resume'} --run-id {run.run_id}"
 
 
 def _holder(run: RunRecord) -> str | None:

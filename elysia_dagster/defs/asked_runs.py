@@ -9,7 +9,7 @@ from elysia_dagster.inbox.outcome import Asked
 KEY_TAG = "elysiactl/inbox_key"
 """On every run of a file of the inbox, and on its re-executions: which attempt of which file it is."""
 
-_TOLD = {DagsterEventType.STEP_FAILURE, DagsterEventType.PIPELINE_CANCELING}
+_TOLD = {DagsterEventType.STEP_FAILURE, DagsterEventType.PIPELINE_CANCELING, DagsterEventType.PIPELINE_FAILURE}
 
 
 def asked_runs(instance: DagsterInstance, keys: Sequence[str]) -> Mapping[str, Asked]:
@@ -46,8 +46,13 @@ def _last_words(instance: DagsterInstance, run: DagsterRun) -> tuple[str, str, b
     was_canceling = False
     for record in instance.get_records_for_run(run.run_id, of_type=_TOLD).records:
         event = record.event_log_entry.dagster_event
-        if event is None or event.event_type is DagsterEventType.PIPELINE_CANCELING:
+        if event is None:
+            continue
+        if event.event_type is DagsterEventType.PIPELINE_CANCELING:
             was_canceling = True
+            continue
+        if event.event_type is DagsterEventType.PIPELINE_FAILURE:
+            reason = reason or event.message or ""  # no step has told: a worker that died, a resource
             continue
         told = event.step_failure_data.user_failure_data
         if told is not None:

@@ -21,6 +21,7 @@ from dagster import (
 )
 
 from elysia_dagster.checkpoint.owner import Host, Owner
+from elysia_dagster.defs.worker import IntroducingExecutor
 
 _run_worker_pids: set[int] = set()
 """This process's pid, once it has made an executor: then it runs the run, and is no step's child.
@@ -33,7 +34,7 @@ _watched = threading.Event()
 
 def _make_executor(context: InitExecutorContext) -> Executor:
     _run_worker_pids.add(os.getpid())
-    return multi_or_in_process_executor.executor_creation_fn(context)  # type: ignore[misc]
+    return IntroducingExecutor(multi_or_in_process_executor.executor_creation_fn(context))  # type: ignore[misc]
 
 
 def _requirements(config: Mapping[str, object]) -> Sequence[ExecutorRequirement]:

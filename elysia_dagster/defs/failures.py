@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from dagster import DagsterExecutionInterruptedError, Failure
+from dagster import DagsterExecutionInterruptedError, Failure, MetadataValue
 
 from elysia_dagster.errors import ElysiaError, Interrupted, TransientError
 from elysia_dagster.exhaustion import exhausted
@@ -38,8 +39,14 @@ def failing_in_words() -> Iterator[None]:
 
 
 def _failure(error: ElysiaError) -> Failure:
+    entries: dict[str, Any] = {"error": type(error).__name__}
+    entries.update((name, str(value)) for name, value in error.ids.items())
+    if isinstance(error, TransientError) and "run_id" in error.ids:
+        run_id = error.ids["run_id"]
+        entries["to go on"] = MetadataValue.md(f"`elysiactl index resume --run-id {run_id}`")
+        entries["to give it up"] = MetadataValue.md(f"`elysiactl index abandon --run-id {run_id}`")
     return Failure(
         description=str(error),
-        metadata={"error": type(error).__name__, **{name: str(value) for name, value in error.ids.items()}},
+        metadata=entries,
         allow_retries=isinstance(error, TransientError) and not isinstance(error, NOT_RETRIED),
     )

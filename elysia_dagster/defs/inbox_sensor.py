@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 from dagster import (
-    AssetKey,
     AssetMaterialization,
     DefaultSensorStatus,
     RunRequest,
@@ -16,14 +15,12 @@ from dagster import (
 
 from elysia_dagster.checkpoint.inbox import InboxFile
 from elysia_dagster.defs.asked_runs import KEY_TAG, asked_runs
+from elysia_dagster.defs.assets import INBOX_KEY
 from elysia_dagster.defs.at_load import settings_at_load
 from elysia_dagster.defs.jobs import sync_changeset
 from elysia_dagster.inbox.tick import InboxWatcher, Tick
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.engine import Engine, no_fault
-
-INBOX_KEY = AssetKey("inbox")
-"""The asset that stands for all changesets that have arrived."""
 
 _SHOWN_REPOSITORIES = 10
 
@@ -33,7 +30,7 @@ def inbox_sensor(faults: Callable[[str], None] = no_fault) -> SensorDefinition:
 
     @sensor(
         name="inbox",
-        job=sync_changeset,
+        job_name=sync_changeset.name,  # by its name: a job that is given anew at load warns of what we do not use
         minimum_interval_seconds=settings_at_load().inbox_interval_s,
         default_status=DefaultSensorStatus.RUNNING,
         description="Asks for one run for each changeset that lies in the inbox (ELYSIACTL_INBOX), in order of name "

@@ -4,6 +4,7 @@ A value is made anew for the step that asks for it, from the checkpoint and the 
 re-execution sees what is so now: what another process settled meanwhile is not given again.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from elysia_dagster.sync.batch import EmbeddedBatch
 from elysia_dagster.sync.embed import BatchMaker
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.finalize import SyncReport, finished_report
+from elysia_dagster.sync.measures import CHUNKS_EMBEDDED, counted, measured
 from elysia_dagster.sync.plan import BatchPlan
 from elysia_dagster.sync.plans import PLAN_NAME, RunPlan
 from elysia_dagster.sync.request import ChangesetManifest, manifest_of
@@ -79,14 +81,19 @@ class BatchIOManager(ConfigurableIOManager):
         with self.engine.work_on(stream.run_id, dagster_run_id=context.run_id, log=context.log) as work:
             if work is None:
                 return
-            batches = changes = embedded = 0
-            with RunPlan(work.folder) as plan, BatchMaker(work, plan) as maker:
-                for batch in stream.batches(maker):
+            batches = changes = 0
+            began = time.monotonic()
+            with (
+                measured(work.folder, "embed") as counts,
+                RunPlan(work.folder) as plan,
+                BatchMaker(work, plan) as maker,
+            ):
+                for batch in counted(stream.batches(maker), counts):
                     batches += 1
                     changes += len(batch.changes)
-                    embedded += batch.embedded
+            embedded = counts[CHUNKS_EMBEDDED]
             context.log.info(f"{batches} batches with {changes} changes are ready, {embedded} chunks embedded now.")
-            context.add_output_metadata(embedding_metadata(batches, changes, embedded))
+            context.add_output_metadata(embedding_metadata(batches, changes, counts, time.monotonic() - began))
 
 
 def _manifest(_engine: Engine, run: RunRecord) -> ChangesetManifest:

@@ -21,6 +21,9 @@ OUTAGE_RETRIES = RetryPolicy(max_retries=3, delay=10.0, backoff=Backoff.EXPONENT
 """For an outage of store or embedder, above the adapters' own retries: about 10, 30 and 70 s. The lease stays parked
 for longer than that (``Settings.park_s``)."""
 
+RUN_TAGS = {"dagster/retry_strategy": "ALL_STEPS"}
+"""How Dagster's own run retries, where they are switched on, take a failed run up: whole. It goes on at its line."""
+
 
 @graph
 def changeset_to_collection() -> SyncReport:
@@ -33,6 +36,7 @@ sync_changeset = changeset_to_collection.to_job(
     name="sync_changeset",
     description="Applies a changeset to a collection. A run that died goes on at the line it had reached: launch the "
     "job again, re-execute it, or give its run_id.",
+    tags=RUN_TAGS,
     executor_def=sync_executor,
     op_retry_policy=OUTAGE_RETRIES,
 )

@@ -5,7 +5,7 @@ from collections import Counter
 
 from dagster import Failure, MetadataValue, OpExecutionContext, op
 
-from elysia_dagster.checkpoint import claims, lookup
+from elysia_dagster.checkpoint import claims, clock, lookup, queries, reconciling
 from elysia_dagster.defs.checks import events_of
 from elysia_dagster.defs.config import CleanupCheckpointsConfig, FinalizeRunConfig, ReadChangesetConfig, request_of
 from elysia_dagster.defs.failures import failing_in_words
@@ -13,17 +13,26 @@ from elysia_dagster.defs.io_manager import BatchStream
 from elysia_dagster.defs.metadata import (
     cleanup_metadata,
     manifest_metadata,
+    materialization_metadata,
     plan_metadata,
     preview_metadata,
     report_metadata,
     written_metadata,
 )
 from elysia_dagster.defs.resources import EngineResource
-from elysia_dagster.models import RunStatus
-from elysia_dagster.sync import cleanup, finalize, plan, read, resume
+from elysia_dagster.models import Outcome, RunStatus
+from elysia_dagster.sync import checks, cleanup, finalize, plan, read, resume
 from elysia_dagster.sync.embed import BatchMaker
 from elysia_dagster.sync.engine import Engine, Work
 from elysia_dagster.sync.finalize import SyncReport, finished_report
+from elysia_dagster.sync.measures import (
+    CHUNKS_WRITTEN,
+    DOCUMENTS,
+    add_measures,
+    counted,
+    load_measures,
+    measured,
+)
 from elysia_dagster.sync.plan import BatchPlan
 from elysia_dagster.sync.plans import RunPlan
 from elysia_dagster.sync.preview import preview_run
@@ -40,11 +49,14 @@ def read_changeset(
     context: OpExecutionContext, config: ReadChangesetConfig, engine: EngineResource
 ) -> ChangesetManifest:
     """Raises ``Failure`` in the words of the shell; an unreadable changeset opens no run."""
+    began = time.monotonic()
     with engine.opened(context.log) as opened:
         if config.run_id:
             manifest = resume.resume_run(opened, config.run_id, max_failures=config.max_failures)
         else:
             manifest = read.read_changeset(opened, request_of(config, opened.settings))
+        if not manifest.finished:
+            add_measures(opened.run_folder(manifest.run_id), "read", time.monotonic() - began)
     if manifest.finished:
         context.log.info(f"Nothing to do: run {manifest.run_id} has applied these bytes, and nothing came after it.")
     else:
@@ -61,9 +73,13 @@ def plan_batches(context: OpExecutionContext, engine: EngineResource, manifest: 
     with engine.work_on(manifest.run_id, dagster_run_id=context.run_id, log=context.log) as work:
         if work is None:
             return BatchPlan(run_id=manifest.run_id, batches=0, repositories=())
-        made = plan.plan_batches(work)
+        with measured(work.folder, "plan"):
+            made = plan.plan_batches(work)
+        run = lookup.load_run(work.engine.database, made.run_id)
+        known = work.collection
+        stands_at = reconciling.commits_of(work.engine.database, known.collection_id) if known else {}
     context.log.info(f"{made.batches} batches in {len(made.repositories)} repositories.")
-    context.add_output_metadata(plan_metadata(made))
+    context.add_output_metadata(plan_metadata(made, run, stands_at))
     return made
 
 
@@ -91,25 +107,36 @@ def upsert_batches(context: OpExecutionContext, engine: EngineResource, stream: 
 
 def _upsert(context: OpExecutionContext, work: Work, stream: BatchStream) -> None:
     began = said = time.monotonic()
+    began_at = clock.stamp()
     outcomes: Counter[str] = Counter()
     batches = lines = failed = chunks = 0
-    with RunPlan(work.folder) as whole, BatchMaker(work, whole) as maker:
+    with measured(work.folder, "upsert") as counts, RunPlan(work.folder) as whole, BatchMaker(work, whole) as maker:
         upserter = BatchUpserter(
             work, commits=whole.commits, make_anew=lambda n: maker.make(n, anew=True), raw_line=maker.raw_line
         )
-        for report in upserter.upsert(stream.batches(maker)):
+        for report in upserter.upsert(counted(stream.batches(maker), counts)):
             batches += 1
             lines += report.settled_lines
             failed += report.failed
             chunks += report.chunks
             outcomes.update({outcome.value: count for outcome, count in report.outcomes.items()})
+            counts.update({DOCUMENTS: report.outcomes.get(Outcome.INDEXED, 0), CHUNKS_WRITTEN: report.chunks})
             if time.monotonic() - said > LOG_EVERY_S:
                 said = time.monotonic()
                 context.log.info(f"Batch {report.number + 1} of {whole.batches}: {lines} lines, {failed} failed.")
     seconds = time.monotonic() - began
     context.log.info(f"{lines} lines settled in {batches} batches, {failed} of them failed, {chunks} chunks written.")
+    failures = queries.failures_since(work.engine.database, work.run.run_id, began_at, limit=finalize.FIRST_FAILURES)
     context.add_output_metadata(
-        written_metadata(batches=batches, lines=lines, failed=failed, chunks=chunks, seconds=seconds, outcomes=outcomes)
+        written_metadata(
+            batches=batches,
+            lines=lines,
+            failed=failed,
+            chunks=chunks,
+            seconds=seconds,
+            outcomes=outcomes,
+            failures=failures,
+        )
     )
 
 
@@ -139,12 +166,13 @@ def finalize_run(
     run_id = report.run.run_id
     with engine.work_on(run_id, dagster_run_id=context.run_id, log=context.log) as work:
         final = _close(context, work) if work is not None else None
-    if final is None:
-        with engine.opened(context.log) as opened:
-            final = _as_it_is(opened, run_id)
+    with engine.opened(context.log) as opened:
+        final = final or _as_it_is(opened, run_id)
+        measures = load_measures(opened.run_folder(run_id))
+        answers = {} if final.run.dry_run else checks.look_at_run(opened, final.run)
     if not final.run.dry_run:
-        context.add_output_metadata(report_metadata(final))
-        for event in events_of(final):
+        context.add_output_metadata(materialization_metadata(final, measures))
+        for event in events_of(final, measures, answers):
             context.log_event(event)  # type: ignore[arg-type]
     _judge(final, fail_on_failed_lines=config.fail_on_failed_lines)
     return final

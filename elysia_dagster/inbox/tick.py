@@ -4,8 +4,10 @@ Order of side effects: a file's row says what is about to happen before it does.
 holds the attempt, again at each tick until it is there; a settled file is moved after its row says that it is settled.
 """
 
+import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +30,7 @@ from elysia_dagster.sync.scan import default_roots
 TICK_BYTES = 256 << 20
 """Decompressed bytes that one tick reads of files that have arrived; what is left is read by the next."""
 
-TICK_S = 2.0
+TICK_S = 1.5
 """Seconds that it reads for."""
 
 AskedRuns = Callable[[Sequence[str]], Mapping[str, Asked]]
@@ -44,7 +46,6 @@ class Tick:
     reports: list[str] = field(default_factory=list)
     waits: dict[str, str] = field(default_factory=dict)
     arrived: list[InboxFile] = field(default_factory=list)
-    settled: list[InboxFile] = field(default_factory=list)
 
     def summary(self, most: int = 12) -> str:
         """Why nothing is asked for, in a few lines."""
@@ -64,6 +65,13 @@ _half_read: dict[tuple[Path, int, int], InboxReader] = {}
 """The one file that a tick left in the middle. Another process begins it anew."""
 
 
+def _put_aside(key: tuple[Path, int, int], reader: InboxReader) -> None:
+    for other in _half_read.values():
+        other.close()
+    _half_read.clear()
+    _half_read[key] = reader
+
+
 class InboxWatcher:
     """Looks at one inbox. ``faults`` is called between two side effects."""
 
@@ -74,18 +82,16 @@ class InboxWatcher:
         asked_runs: AskedRuns,
         *,
         faults: Callable[[str], None] = no_fault,
-        tick_s: float = TICK_S,
-        tick_bytes: int = TICK_BYTES,
     ) -> None:
         path = settings.inbox_folder()
         self._database = database
         self._settings = settings
         self._asked_runs = asked_runs
         self._faults = faults
-        self._tick_s = tick_s
-        self._tick_bytes = tick_bytes
+        self._default_repository = Locator(default_roots(settings.root), settings.repo).default
         self.folder = InboxFolder(path, keeps_settled=settings.inbox_settled == "KEEP")
         self.records = InboxRecords(database, str(path))
+        self._files: dict[str, InboxFile] = {}
 
     def look(self) -> Tick:
         """One tick. Raises ``UsageError`` for an inbox that cannot be read, ``CheckpointError``, ``TransientError``."""
@@ -94,45 +100,50 @@ class InboxWatcher:
         tick.waits.update({each.partition(" ")[0]: each.partition(" ")[2] for each in strange})
         self.records.record_seen(seen, keeps_settled=self.folder.keeps_settled)
         self._faults("inbox-seen")
+        self._files = self.records.open_files()
         self._follow_runs(tick)
         self._read_arrived(tick)
+        self._settle_needless(tick)
         self._take_turns(tick)
-        self._put_away(tick)
+        self._put_away()
         return tick
 
     def _follow_runs(self, tick: Tick) -> None:
         """Settles, or asks for again, what a run was asked for."""
-        files = [file for file in self.records.open_files() if file.state in (InboxState.REQUESTED, InboxState.HELD)]
+        files = [file for file in self._files.values() if file.state in (InboxState.REQUESTED, InboxState.HELD)]
         asked = self._asked_runs([run_key(file) for file in files]) if files else {}
         for file in files:
             key = run_key(file)
-            if key not in asked:
-                if file.state is InboxState.REQUESTED:  # the process that was to ask for it has died
-                    tick.requests[key] = file
-                else:
-                    tick.waits[file.name] = f"is held: {file.reason}"
-                continue
-            self._follow(tick, file, asked[key])
+            if key in asked:
+                self._follow(tick, file, asked[key])
+            elif file.state is InboxState.REQUESTED:  # the process that was to ask for it has died
+                tick.requests[key] = file
+            else:
+                tick.waits[file.name] = f"is held: {file.reason}"
 
     def _follow(self, tick: Tick, file: InboxFile, asked: Asked) -> None:
-        run_id = steps.find_sync_run(self._database, asked.dagster_run_ids) or file.run_id
-        if run_id is not None and run_id != file.run_id:
-            self.records.link_run(file.name, run_id)
-            file = replace(file, run_id=run_id)
-        verdict, reason = judge(file, asked, self._run(run_id))
+        run = steps.sync_run_of(self._database, asked.dagster_run_ids)
+        if run is not None and run.run_id != file.run_id:
+            file = self._now(self.records.link_run(file, run.run_id))
+        verdict, reason = judge(file, asked, run or self._run(file.run_id))
         if verdict is Verdict.LEAVE:
             tick.waits[file.name] = "is being applied"
         elif verdict is Verdict.APPLIED:
             self._settle(tick, file, InboxState.APPLIED, reason)
         elif verdict is Verdict.REFUSED:
             self._settle(tick, file, InboxState.REFUSED, reason)
-        elif file.state is InboxState.HELD or verdict is Verdict.HOLD:
-            if file.state is not InboxState.HELD:
-                self.records.hold(file.name, reason=reason)
-                tick.reports.append(f"{file.name} is held. {reason}")
+        elif file.state is InboxState.HELD:
+            tick.waits[file.name] = f"is held: {file.reason}"
+        elif verdict is Verdict.HOLD:
+            self._now(self.records.hold(file, reason=reason))
+            tick.reports.append(f"{file.name} is held. {reason}")
             tick.waits[file.name] = f"is held: {reason}"
         else:
-            self.records.wait_again(file.name, reason=reason, seconds=wait_seconds(file))
+            self._now(self.records.wait_again(file, reason=reason, seconds=wait_seconds(file)))
+
+    def _now(self, file: InboxFile) -> InboxFile:
+        self._files[file.name] = file
+        return file
 
     def _run(self, run_id: str | None) -> RunRecord | None:
         try:
@@ -142,14 +153,12 @@ class InboxWatcher:
 
     def _read_arrived(self, tick: Tick) -> None:
         """Reads files that have not changed for the quiet period, in order of name, within the budget."""
-        quiet = clock.now() - timedelta(seconds=self._settings.inbox_quiet_s)
-        until = time.monotonic() + self._tick_s
-        left = self._tick_bytes
-        read: dict[str, Contents] = {}
-        for file in self.records.open_files():
-            if file.state is not InboxState.ARRIVING or file.is_settled:
-                continue
-            if clock.parse(file.seen_at) > quiet:
+        quiet = clock.stamp(clock.now() - timedelta(seconds=self._settings.inbox_quiet_s))
+        until = time.monotonic() + TICK_S
+        left = TICK_BYTES
+        read: list[InboxFile] = []
+        for file in [each for each in self._files.values() if each.state is InboxState.ARRIVING]:
+            if file.seen_at > quiet:
                 tick.waits[file.name] = "is arriving"
                 continue
             if left <= 0 or time.monotonic() >= until:
@@ -163,11 +172,15 @@ class InboxWatcher:
             if contents is None:
                 tick.waits[file.name] = "is being read"
             else:
-                read[file.name] = contents
-                tick.arrived.append(_with(file, contents))
-        self.records.record_read({name: (each.digest, each.lines, each.repositories) for name, each in read.items()})
+                read.append(
+                    replace(file, digest=contents.digest, line_count=contents.lines, repositories=contents.repositories)
+                )
+        tick.arrived = [self._now(file) for file in self.records.record_read(read)]
         self._faults("inbox-read")
-        for file in tick.arrived:
+
+    def _settle_needless(self, tick: Tick) -> None:
+        """What was read and needs no run: not only just now, since the process may have died after it was read."""
+        for file in [each for each in self._files.values() if each.state is InboxState.WAITING and not each.has_begun]:
             if not file.line_count:
                 self._settle(tick, file, InboxState.APPLIED, "It holds no line.")
             elif file.digest == file.applied_digest:
@@ -177,41 +190,31 @@ class InboxWatcher:
     def _read(self, file: InboxFile, left: int, until: float) -> tuple[Contents | None, int]:
         """The contents, None where the budget ends before the file; and how many bytes are left of it."""
         key = (self.folder.path / file.name, *file.signature)
-        reader = _half_read.pop(key, None) or self._open(key[0])
-        while size := reader.read_block():
-            left -= size
-            if left <= 0 or time.monotonic() >= until:
-                for other in _half_read.values():
-                    other.close()
-                _half_read.clear()
-                _half_read[key] = reader
-                return None, left
-        reader.close()
-        return reader.contents(), left
-
-    def _open(self, path: Path) -> InboxReader:
-        locator = Locator(default_roots(self._settings.root), self._settings.repo)
-        return InboxReader(
-            path,
-            default_repository=locator.default,
+        reader = _half_read.pop(key, None) or InboxReader(
+            key[0],
+            default_repository=self._default_repository,
             max_expansion=self._settings.max_expansion,
             max_line_bytes=self._settings.max_line_bytes,
         )
+        with ExitStack() as stack:
+            stack.callback(reader.close)
+            while size := reader.read_block():
+                left -= size
+                if left <= 0 or time.monotonic() >= until:
+                    stack.pop_all()
+                    _put_aside(key, reader)
+                    return None, left
+            return reader.contents(), left
 
     def _take_turns(self, tick: Tick) -> None:
-        files = self.records.open_files()
+        files = list(self._files.values())
         on_their_way = sum(file.state is InboxState.REQUESTED for file in files)
         turns = take_turns(files, self.records.progress(), places=self._settings.inbox_runs - on_their_way)
-        by_name = {file.name: file for file in files}
         for name, reason in turns.late.items():
-            place = self.folder.place_of(replace(by_name[name], state=InboxState.REFUSED))
-            self._settle(
-                tick,
-                by_name[name],
-                InboxState.REFUSED,
-                f"{reason} Apply it by hand, if it still holds: elysiactl index sync {place} --collection "
-                f"{self._settings.collection}",
-            )
+            file = self._files[name]
+            place = self.folder.place_of(replace(file, state=InboxState.REFUSED))
+            command = f"elysiactl index sync {shlex.quote(str(place))} --collection {self._settings.collection}"
+            self._settle(tick, file, InboxState.REFUSED, f"{reason} Apply it by hand, if it still holds: {command}")
         for name, reason in turns.waits.items():
             tick.waits.setdefault(name, reason)
         if turns.next:
@@ -220,27 +223,14 @@ class InboxWatcher:
             tick.requests.update({run_key(file): file for file in asked})
 
     def _settle(self, tick: Tick, file: InboxFile, state: InboxState, reason: str) -> None:
-        tick.waits.pop(file.name, None)
-        self.records.settle(file, state, reason=reason or None)
+        self._now(self.records.settle(file, state, reason=reason or None))
         self._faults("inbox-settled")
-        settled = replace(file, state=state, reason=reason or None)
-        tick.settled.append(settled)
         if state is InboxState.REFUSED:
             tick.reports.append(f"{file.name} is set aside. {reason}")
 
-    def _put_away(self, tick: Tick) -> None:
-        for file in self.records.open_files():
+    def _put_away(self) -> None:
+        for file in self._files.values():
             if file.is_settled and file.place is None:
                 place = self.folder.put_away(file)
                 self._faults("inbox-moved")
                 self.records.record_place(file.name, place)
-
-
-def _with(file: InboxFile, contents: Contents) -> InboxFile:
-    return replace(
-        file,
-        state=InboxState.WAITING,
-        digest=contents.digest,
-        line_count=contents.lines,
-        repositories=contents.repositories,
-    )

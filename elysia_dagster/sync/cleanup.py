@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from elysia_dagster.checkpoint import clock, retention
+from elysia_dagster.checkpoint.inbox import drop_settled_files
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import MOST_DAYS, Settings
 from elysia_dagster.sync.engine import Engine, remove_run_folder
@@ -63,6 +64,7 @@ def cleanup_checkpoints(
     engine.faults("orphans-removed")
     tombstones = retention.drop_tombstones(engine.database)
     engine.faults("tombstones-dropped")
+    drop_settled_files(engine.database, before)
     if give_back_space:
         retention.give_back_space(engine.database)
     return CleanupReport(

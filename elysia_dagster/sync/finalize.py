@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from elysia_dagster.checkpoint import collections, ledger, lookup, queries, runs, suspects
+from elysia_dagster.checkpoint import collections, ledger, lookup, queries, reconciling, runs, suspects
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.models import RunStatus
@@ -24,12 +24,14 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class SyncReport:
-    """What became of a run. ``outcomes`` counts lines; ``commits`` gives by repository the new commit."""
+    """What became of a run. ``outcomes`` counts lines; ``commits`` gives by repository the new commit, ``stood_at``
+    the one before."""
 
     run: RunRecord
     outcomes: dict[str, int]
     checks: tuple[Check, ...] = ()
     commits: dict[str, str | None] = field(default_factory=dict)
+    stood_at: dict[str, str] = field(default_factory=dict)
     gaps: tuple[str, ...] = ()
     failures: tuple[dict[str, Any], ...] = ()
     objects: int | None = None
@@ -56,6 +58,7 @@ def finalize_run(work: Work) -> SyncReport:
     checks: list[Check] = []
     gaps: list[str] = []
     commits: dict[str, str | None] = {}
+    stood_at: dict[str, str] = {}
     objects = None
     if work.collection is not None and not work.run.dry_run:
         work.engine.faults("before-finalize")
@@ -67,6 +70,7 @@ def finalize_run(work: Work) -> SyncReport:
         objects = work.store.count(work.collection.name)
         failed = collections.repositories_with_failures(database, work.run.run_id)
         changesets: dict[str, Any] = json.loads(lookup.load_run(database, work.run.run_id).changeset_info or "{}")
+        stood_at = reconciling.commits_of(database, work.collection.collection_id)
         for repository, record in changesets.items():
             if repository not in failed:
                 gap = collections.move_commit(database, work.lease, repository, record)
@@ -84,6 +88,7 @@ def finalize_run(work: Work) -> SyncReport:
         outcomes=queries.count_outcomes(database, run.run_id),
         checks=tuple(checks),
         commits=commits,
+        stood_at={name: commit for name, commit in stood_at.items() if name in commits},
         gaps=tuple(gaps),
         failures=tuple(queries.failed_lines_of(database, run.run_id, limit=FIRST_FAILURES)),
         objects=objects,

@@ -22,6 +22,7 @@ from dagster import (
     Definitions,
     JobDefinition,
     ReexecutionOptions,
+    RepositoryDefinition,
     RetryPolicy,
     execute_job,
 )
@@ -30,7 +31,7 @@ from dagster._core.execution.api import JobExecutionResult
 
 from elysia_dagster.checkpoint.owner import this_host
 from elysia_dagster.defs.executor import keeper, run_worker, sync_executor
-from elysia_dagster.defs.jobs import changeset_to_collection
+from elysia_dagster.defs.jobs import RUN_TAGS, changeset_to_collection
 from elysia_dagster.defs.resources import EngineResource
 from elysia_dagster.defs.wiring import resources
 from elysia_dagster.errors import StoreUnavailable, UsageError
@@ -59,6 +60,9 @@ def at_point(point: str) -> None:
         os.kill(worker.pid, signal.SIGKILL)
     if action in ("kill-run", "kill-step"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "kill-launched-run":
+        os.kill(os.getppid(), signal.SIGKILL)  # the code server first: it would say that its child is gone
+        os.kill(os.getpid(), signal.SIGKILL)
     if action == "kill-worker-only":
         os.kill(worker.pid, signal.SIGKILL)
         time.sleep(60)  # an orphan in the middle of a batch
@@ -66,6 +70,8 @@ def at_point(point: str) -> None:
         os.kill(int(os.environ["VICTIM"]), signal.SIGKILL)
     if action == "outage":
         raise StoreUnavailable("The store does not answer.", next_step="Start it, then resume.")
+    if action == "hang":
+        time.sleep(600)  # until somebody kills this process
     if action == "pause":
         time.sleep(5)  # for a signal to come in the middle of a batch
     if action == "refused":
@@ -74,10 +80,18 @@ def at_point(point: str) -> None:
 
 def job() -> JobDefinition:
     """``sync_changeset`` with fault points and without the wait before a retry."""
+    return repository().get_job("sync_changeset")
+
+
+def repository() -> RepositoryDefinition:
+    """The job as a code server loads it."""
     faulty = changeset_to_collection.to_job(
-        name="sync_changeset", executor_def=sync_executor, op_retry_policy=RetryPolicy(max_retries=1, delay=0.1)
+        name="sync_changeset",
+        tags=RUN_TAGS,
+        executor_def=sync_executor,
+        op_retry_policy=RetryPolicy(max_retries=1, delay=0.1),
     )
-    return Definitions(jobs=[faulty], resources=resources(FaultyEngine)).get_job_def("sync_changeset")
+    return Definitions(jobs=[faulty], resources=resources(FaultyEngine)).get_repository_def()
 
 
 def execute(

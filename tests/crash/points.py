@@ -83,6 +83,9 @@ CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-d
 COLLECT = ("collect-written", "collect-linked")
 """Passed where a producer's output goes into the inbox."""
 
+INBOX = ("inbox-seen", "inbox-read", "inbox-requested", "inbox-settled", "inbox-moved")
+"""Passed in a tick of the sensor that looks at the inbox."""
+
 PLACES: tuple[tuple[str, int], ...] = (
     *((point, 1) for point in (*NO_RUN_YET, *OPENING, *PLANNING, *SETTLING_UNSENT)),
     *((point, 1) for point in ("intended", "inserted", "removed")),

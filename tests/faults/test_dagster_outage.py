@@ -1,14 +1,18 @@
 """The same by the other driver: a Dagster job whose server dies for good in the middle of its upsert."""
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from code_server import code_server, ended, launch
 from crash.held import drop_collection
 from crash.oracle import COLLECTION, Oracle, assert_everything
 from crash.scenario import BLANK, delete, on_disk
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
 from faults.mortal import MortalServer
 
 pytestmark = [
@@ -60,6 +64,44 @@ def test_gone_in_upsert_and_re_executed_from_failure(
     server.start()
     success, _, reason = driver.attempt(world.run_config(), parent=metadata["run"])
     assert success, reason
+    assert world.count("before-batch-saved") == world_module.EMBEDDED_BATCHES, "an embedding was made again"
+    written = [on_disk(("repo", path), text) for path, text in world.documents.items()]
+    lines = [*written, delete(("repo", world_module.DELETED)), BLANK]
+    assert_everything(world.state, Oracle().apply(lines), weaviate=server.url)
+
+
+def test_dagsters_own_retry_takes_the_run_up_whole_at_the_line(
+    tmp_path: Path, server: MortalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop_collection(server.url, COLLECTION)
+    world = world_module.World(tmp_path, monkeypatch)
+    with (world.home / "dagster.yaml").open("a") as file:
+        file.write("run_retries:\n  enabled: true\n  max_retries: 1\n")
+    monkeypatch.setenv("ELYSIACTL_STORE", server.url)
+    monkeypatch.setenv("ELYSIACTL_STORE_RETRY", "1")
+    monkeypatch.setenv("VICTIM", str(server.pid))
+    monkeypatch.setenv("FAULT", "kill-victim:intended:3")
+    with DagsterInstance.get() as instance:
+        with code_server(instance) as before:
+            failed = ended(instance, launch(before, world.run_config()).run_id)
+        assert failed.status is DagsterRunStatus.FAILURE
+        ((settled,),) = world.rows("SELECT success_count FROM sync_runs WHERE status = 'running'")
+        assert world.rows("SELECT * FROM failed_lines") == []
+
+        monkeypatch.delenv("FAULT")
+        server.start()
+        with code_server(instance) as after:
+            records = instance.get_run_records(RunsFilter(run_ids=[failed.run_id]))
+            list(consume_new_runs_for_automatic_reexecution(after, records, logging.getLogger("retries")))
+            (again,) = instance.get_runs(RunsFilter(tags={"dagster/parent_run_id": failed.run_id}))
+            if again.status is DagsterRunStatus.QUEUED:
+                instance.launch_run(again.run_id, after.create_request_context())
+            assert ended(instance, again.run_id).status is DagsterRunStatus.SUCCESS
+        assert again.step_keys_to_execute is None, "whole, not from failure"
+        written = instance.all_logs(again.run_id, of_type=DagsterEventType.STEP_OUTPUT)
+        (upsert,) = [each.dagster_event for each in written if each.step_key == "upsert_batches"]
+        lines = upsert.event_specific_data.metadata["lines settled"].value
+        assert settled + lines == world_module.DOCUMENTS + 2, "a line that was settled is not applied again"
     assert world.count("before-batch-saved") == world_module.EMBEDDED_BATCHES, "an embedding was made again"
     written = [on_disk(("repo", path), text) for path, text in world.documents.items()]
     lines = [*written, delete(("repo", world_module.DELETED)), BLANK]

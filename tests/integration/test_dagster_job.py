@@ -93,17 +93,33 @@ def test_from_the_shell_of_dagster_with_all_that_a_person_reads(world: "World", 
         assert isinstance(metadata["lines by outcome"], MarkdownMetadataValue)
         assert "| indexed | 30 |" in metadata["lines by outcome"].value
         assert "| repo | c0ffee |" in metadata["repositories moved"].value
+        numbers = {name: entry.value for name, entry in metadata.items() if isinstance(entry.value, int | float)}
+        assert numbers["lines"] == LINES + 1
+        assert numbers["lines failed"] == 0
+        assert numbers["documents written"] == 30
+        assert numbers["chunks written"] == len(world.truth())
+        assert numbers["embedding tokens"] > len(world.truth())
+        assert {f"seconds: {stage}" for stage in ("read", "plan", "embed", "upsert")} <= numbers.keys()
+        assert "| embed | " in metadata["seconds by stage"].value
         checks = [
             entry.dagster_event.event_specific_data
             for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION)
         ]
-        assert [(check.check_name, check.passed) for check in checks] == [("ledger_equals_store", True)]
+        names = ["every_line_settled", "counters_true", "no_failed_line_due", "freshness", "ledger_equals_store"]
+        assert [(check.check_name, check.passed) for check in checks] == [(name, True) for name in names]
         embedded = [
             entry.dagster_event.event_specific_data.metadata
             for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.HANDLED_OUTPUT)
             if entry.dagster_event.step_key == "embed_batches"
         ]
         assert embedded[0]["chunks embedded now"].value == len(world.truth())
+        assert embedded[0]["tokens embedded now"].value == numbers["embedding tokens"]
+        (planned,) = [
+            entry.dagster_event.event_specific_data.metadata
+            for entry in instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_OUTPUT)
+            if entry.dagster_event.step_key == "plan_batches"
+        ]
+        assert "| repo |  | c0ffee |" in planned["commits"].value
     for file in world.base.rglob("*"):
         assert not file.is_file() or secret.encode() not in file.read_bytes(), file
     assert secret not in finished.stdout + finished.stderr
@@ -118,6 +134,8 @@ def test_failed_lines_fail_the_job_unless_told_otherwise(world: "World") -> None
     assert reason == (f"1 of 6 lines of run {run_id} failed, all others are applied. Try them again with: {repair}")
     assert metadata["finalize_run"]["repair"].value == f"`{repair}`"
     assert "| 1 | missing\\|.py | " in metadata["finalize_run"]["first failures"].value
+    assert metadata["upsert_batches"]["first failures"].value == metadata["finalize_run"]["first failures"].value
+    assert "| indexed | 3 | ████████████████████ |" in metadata["finalize_run"]["lines by outcome"].value
     assert metadata["finalize_run"]["lines failed"].value == 1
 
     # re-executed from failure it is not done again, and fails for the same reason until the line is mended

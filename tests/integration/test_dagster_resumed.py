@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from code_server import code_server, ended, launch, wait_until
+from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
 
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.engine import Engine
@@ -144,6 +146,25 @@ def test_a_terminated_run_ends_and_can_be_resumed(world: "World") -> None:
     assert execute(world)[0]
     world.assert_applied()
     assert world.count("before-batch-saved") == world_module.EMBEDDED_BATCHES
+
+
+def test_a_run_canceled_in_the_ui_says_how_to_go_on(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAULT", "pause:inserted:2")
+    with DagsterInstance.get() as instance:
+        with code_server(instance) as server:
+            run = launch(server, world.run_config())
+            wait_until(lambda: world.count("inserted") == 2)
+            assert instance.run_coordinator.cancel_run(run.run_id)
+            assert ended(instance, run.run_id).status is DagsterRunStatus.CANCELED
+        (failed,) = instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)
+        said = failed.dagster_event.step_failure_data.user_failure_data
+        command = f"elysiactl index resume --run-id {world.the_run()}"
+        assert said.description.endswith(f"Go on with: {command}")
+        assert said.metadata["to go on"].value == f"`{command}`"
+        assert said.metadata["to give it up"].value == f"`elysiactl index abandon --run-id {world.the_run()}`"
+    assert world.rows("SELECT status, success_count, lease_owner FROM sync_runs") == [("running", 6, None)]
+    world.resume_by_shell()
+    world.assert_applied()
 
 
 def test_a_killed_step_is_tried_again_in_a_process_of_its_own(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from checkpoint_world import REPOSITORY, Checkpoint
 from sqlalchemy import event
 
-from elysia_dagster.checkpoint import claims, lookup, retention, suspects
+from elysia_dagster.checkpoint import claims, inspecting, lookup, retention, suspects
 
 # SQLite alone: a server plans by what its tables hold
 pytestmark = pytest.mark.parametrize("checkpoint", ["sqlite"], indirect=True)
@@ -66,6 +66,35 @@ def test_a_partial_index_serves(ask: Callable[[Checkpoint], object], index: str,
     with checkpoint.database.read() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert any(f"USING INDEX {index}" in step or f"USING COVERING INDEX {index}" in step for step in plan), plan
+
+
+def plans_of(checkpoint: Checkpoint, ask: Callable[[], object]) -> list[str]:
+    """Every step of the plans of the statements that read rows."""
+    with recorded(checkpoint) as sent:
+        ask()
+    with checkpoint.database.read() as connection:
+        return [
+            row[3]
+            for statement, parameters in sent
+            if statement.startswith("SELECT")
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+
+
+def test_checks_read_no_table_of_lines_as_a_whole(checkpoint: Checkpoint) -> None:
+    run = checkpoint.start()
+    database = checkpoint.database
+    plan = plans_of(checkpoint, lambda: inspecting.untrue_counters(database, run.store or "", run.collection_name))
+    for table in ("completed_lines", "failed_lines"):
+        assert any(step.startswith(f"SEARCH {table} USING COVERING INDEX idx_{table}_run") for step in plan), plan
+    plan = plans_of(checkpoint, lambda: inspecting.due_lines(database, [run]))
+    assert plan
+    assert all(step.startswith("SEARCH failed_lines USING INDEX") and "(run_id=?" in step for step in plan), plan
+
+
+def test_what_a_collection_should_hold_is_read_in_one_pass(checkpoint: Checkpoint) -> None:
+    plan = plans_of(checkpoint, lambda: inspecting.holdings(checkpoint.database, checkpoint.collection))
+    assert plan == ["SEARCH documents USING PRIMARY KEY (collection_id=?)"], "no sort, and no second table"
 
 
 def test_what_later_runs_left_in_a_runs_repositories_is_searched_by_key(checkpoint: Checkpoint) -> None:
