@@ -46,6 +46,7 @@ def faulty_dagster(folder: Path) -> Iterator[tuple[DagsterProcesses, FaultFile]]
         "ELYSIACTL_INBOX": str(folder / "inbox"),
         "ELYSIACTL_INBOX_INTERVAL": "1",
         "ELYSIACTL_INBOX_QUIET": "0",
+        "ELYSIACTL_RETRY_CRON": "* * * * *",
         "FAULT_FILE": str(folder / "fault"),
     }
     (folder / "inbox").mkdir()

@@ -56,5 +56,6 @@ definitions = Definitions(
     schedules=product.schedules,
     assets=product.assets,
     asset_checks=product.asset_checks,
+    executor=product.executor,
     resources={**(product.resources or {}), **resources(FaultyEngine)},
 )

@@ -78,13 +78,14 @@ def test_everything_killed_at_once(faulty: tuple[DagsterProcesses, FaultFile], w
     dagster, fault = faulty
     world = worlds[0]
     fault.set(MIDDLE)
-    dagster.client.launch(JOB, config_of(world))
+    lost = dagster.client.launch(JOB, config_of(world))
     worker = fault.paused()
     dagster.kill_all()
     wait_until("The end of the run worker", lambda: has_ended(worker))
     fault.clear()
     dagster.start_webserver()
     dagster.start_daemon()
-    again = dagster.client.launch(JOB, config_of(world))
+    assert dagster.client.wait(lost) == "FAILURE", "a sensor sees that its process is gone"
+    again = dagster.client.reexecute(lost)
     assert dagster.client.wait(again) == "SUCCESS"
     world.assert_applied()

@@ -79,7 +79,7 @@ def test_a_file_is_dropped_and_its_text_is_found(
     (run,) = wait_until("A run of the file", client.runs)
     assert client.wait(run["runId"]) == "SUCCESS"
     found = subprocess.run(
-        [Path(sys.executable).with_name("elysiactl"), "index", "search", "changeset of a repository"],
+        [Path(sys.executable).with_name("elysiactl"), "index", "search", "sum the prices of an invoice"],
         env=environment,
         capture_output=True,
         text=True,
@@ -87,7 +87,7 @@ def test_a_file_is_dropped_and_its_text_is_found(
         timeout=120,
     )
     assert found.returncode == 0, found.stderr
-    assert "mgit" in found.stdout
+    assert "billing/total.py" in found.stdout
 
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C
     wait_until("The end of all that make dev started", lambda: not of_session(process.pid))
