@@ -44,6 +44,7 @@ def faulty_dagster(folder: Path) -> Iterator[tuple[DagsterProcesses, FaultFile]]
     environment = {
         "ELYSIACTL_CHECKPOINT_DB_DIR": str(folder / "state"),
         "ELYSIACTL_INBOX": str(folder / "inbox"),
+        "ELYSIACTL_COLLECTION": "Demo",
         "ELYSIACTL_INBOX_INTERVAL": "1",
         "ELYSIACTL_INBOX_QUIET": "0",
         "ELYSIACTL_RETRY_CRON": "* * * * *",

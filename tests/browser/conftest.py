@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from dagster_client import DagsterClient, wait_until
 from dagster_processes import DagsterProcesses
-from dagster_world import World
+from dagster_world import COLLECTION, World
 from fault_file import FaultFile, faulty_dagster
 from lacking import lacking
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 JOB = "sync_changeset"
+SCHEDULE = "retry_failed_lines_schedule"
 VIEWPORT = {"width": 1600, "height": 1000}
 PATIENCE_MS = 60_000
 """Milliseconds that the browser waits for anything to appear, at most."""
@@ -48,6 +49,17 @@ class Operator:
         """The page of a run, with its log."""
         self.page.goto(f"{self.dagster.url}/runs/{run_id}")
         self.page.get_by_placeholder("Filter…").wait_for()
+
+    def open_automation(self, name: str) -> None:
+        """The page of a sensor or schedule (``sensors/<name>``, ``schedules/<name>``)."""
+        place = self.client.place
+        where = f"{place['repositoryName']}@{place['repositoryLocationName']}"
+        self.page.goto(f"{self.dagster.url}/locations/{where}/{name}")
+        self.see("Frequency" if name.startswith("sensors") else "Execution timezone")
+
+    def open_asset(self, view: str = "overview") -> None:
+        """The page of the collection."""
+        self.page.goto(f"{self.dagster.url}/assets/collections/{COLLECTION}?view={view}")
 
     def see(self, text: str) -> None:
         """Waits until the page shows the text."""
@@ -95,15 +107,35 @@ def faulty(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
+def _page(context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    return page
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schedule_turned_on(
+    faulty: tuple[DagsterProcesses, FaultFile], chromium: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """By its switch, before all else, since the schedule ticks once a minute."""
+    dagster, fault = faulty
+    context = chromium.new_context(viewport=VIEWPORT)
+    with pytest.MonkeyPatch.context() as patch:
+        operator = Operator(dagster, fault, _page(context), World(tmp_path_factory.mktemp("unused"), patch))
+    assert operator.client.schedule(SCHEDULE) == {"status": "STOPPED", "ticks": []}
+    operator.open_automation(f"schedules/{SCHEDULE}")
+    operator.page.locator("label:has(input[type=checkbox])").first.click()  # the box itself is hidden
+    wait_until("The schedule turned on", lambda: operator.client.schedule(SCHEDULE)["status"] == "RUNNING")
+    context.close()
+
+
 @pytest.fixture
 def operator(
     faulty: tuple[DagsterProcesses, FaultFile], chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Operator]:
     """Before a fresh page, with a world of its own."""
     context = chromium.new_context(viewport=VIEWPORT, locale="en-GB", timezone_id="UTC", reduced_motion="reduce")
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE_MS)
-    made = Operator(*faulty, page, World(tmp_path, monkeypatch))
+    made = Operator(*faulty, _page(context), World(tmp_path, monkeypatch))
     yield made
     made.fault.clear()
     context.close()

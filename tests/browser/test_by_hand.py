@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster_client import wait_until
 from dagster_processes import has_ended
@@ -12,6 +12,7 @@ from dagster_processes import has_ended
 if TYPE_CHECKING:
     from conftest import Operator
 
+SCHEDULE = "retry_failed_lines_schedule"
 STOPPED = "This run is stopped here for the test."
 
 
@@ -48,6 +49,12 @@ def test_a_run_is_launched_from_the_launchpad(operator: "Operator") -> None:
     operator.see("lines completed")
     operator.see(operator.world.the_run())
     operator.photograph("run-finished")
+    operator.open_asset("checks")
+    operator.see("ledger_equals_store")
+    operator.photograph("asset-checks")
+    operator.open_asset()
+    operator.see("objects in the collection")
+    operator.photograph("asset")
 
 
 def test_lines_that_failed_are_told_on_the_page_with_what_mends_them(operator: "Operator") -> None:
@@ -110,3 +117,32 @@ def test_terminated_in_the_ui_and_resumed_from_the_shell(operator: "Operator") -
     )
     assert resumed.returncode == 0, resumed.stderr
     operator.world.assert_applied()
+
+
+def test_the_inbox_asks_for_a_run_and_tells_of_a_broken_file(operator: "Operator") -> None:
+    inbox = Path(operator.dagster.environment["ELYSIACTL_INBOX"])
+    good = {"repo": "alpha", "op": "modify", "path": "a.py", "content": "x = 1\n"}
+    for name, text in (("0001.jsonl", json.dumps(good) + "\n"), ("0002.jsonl.gz", "no gzip")):
+        aside = inbox / f".{name}"
+        aside.write_text(text)
+        aside.rename(inbox / name)
+    tags = {"elysiactl/inbox_file": "0001.jsonl"}
+    (run,) = wait_until("A run of the file", lambda: operator.client.runs(**tags))
+    assert operator.client.wait(run["runId"]) == "SUCCESS"
+    wait_until("The file among those that are done", lambda: not (inbox / "0001.jsonl").exists())
+    assert len(operator.client.runs(**tags)) == 1
+    operator.open_automation("sensors/inbox")
+    operator.see("1 run requested")
+    operator.photograph("inbox-ticks")
+
+
+def test_a_schedule_turned_on_in_the_ui_ticks_and_says_why_it_skips(operator: "Operator") -> None:
+    def ticks() -> list[dict[str, Any]]:
+        return operator.client.schedule(SCHEDULE)["ticks"]
+
+    tick = wait_until("A tick of the schedule", ticks)[-1]
+    assert tick["status"] == "SKIPPED"
+    assert tick["error"] is None
+    operator.open_automation(f"schedules/{SCHEDULE}")
+    operator.see(tick["skipReason"])
+    operator.photograph("schedule-ticks")
