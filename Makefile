@@ -8,11 +8,11 @@ COLLECTION ?= ElysiaDagster
 SECONDS ?= 300
 FUZZ ?= lines paths text chunks
 
-.PHONY: help dagster-home sync dev weaviate weaviate-server test endure lint fuzz soak beside mutants bench lock clean
+.PHONY: help dagster-home sync dev weaviate weaviate-server test endure lint fuzz soak beside stateful mutants docs docs-check bench lock clean
 
 help:
 	@echo "make sync             environment, then the main job on this repository, into the embedded store"
-	@echo "make dev              Dagster's web server and daemon on http://127.0.0.1:$(PORT), with the runs of make sync"
+	@echo "make dev              Dagster's web server on http://127.0.0.1:$(PORT) and its daemon, which looks into the inbox"
 	@echo "make weaviate         a Weaviate server on http://127.0.0.1:8080, built first where it is not there (needs Go)"
 	@echo "make weaviate-server  builds that server, and starts none"
 	@echo "make test             the whole suite; where Go is there it builds the Weaviate server first, once"
@@ -22,6 +22,8 @@ help:
 	@echo "make mutants          breaks the most delicate lines, one at a time, in a copy: a test must fail (MUTANTS=NAME for one)"
 	@echo "make soak             kills at random and compares everything (KILLS=200 STORE=lancedb|weaviate SEED= ONLY=story)"
 	@echo "make beside           eight syncs at once, and all that may run beside them (ROUNDS=3), on SQLite and PostgreSQL"
+	@echo "make stateful         syncs, kills, retries, repairs, rebuilds in any order against a model (EXAMPLES=200 sequences)"
+	@echo "make docs             makes the pages that are made of the sources; make docs-check runs every command of all pages"
 	@echo "make bench            the table of speed and memory (about 30 minutes; BENCH=--quick for a short form)"
 	@echo "make lock             resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 
@@ -36,11 +38,10 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# DAGSTER_HOME, the same for sync and dev: a folder of the state. Nothing is sent anywhere.
+# DAGSTER_HOME, the same for sync and dev: a folder of the state. Its dagster.yaml is copied once, and yours from then on.
 dagster-home: .venv/installed
 	@mkdir -p "$(STATE)/dagster"
-	@test -e "$(STATE)/dagster/dagster.yaml" || \
-	  printf 'telemetry:\n  enabled: false\nnux:\n  enabled: false\n' > "$(STATE)/dagster/dagster.yaml"
+	@test -e "$(STATE)/dagster/dagster.yaml" || cp deploy/sqlite/dagster.yaml "$(STATE)/dagster/dagster.yaml"
 
 sync: dagster-home
 	@mkdir -p "$(STATE)/own"
@@ -55,8 +56,11 @@ sync: dagster-home
 	@echo
 	$(BIN)/elysiactl index search "where is a batch settled" --collection $(COLLECTION) -k 3
 
+# Ctrl-C ends both. ELYSIACTL_INBOX, ELYSIACTL_ROOT, ELYSIACTL_COLLECTION and every other setting reach the runs.
 dev: dagster-home
-	DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@inbox="$$($(BIN)/elysiactl index where --inbox)" && mkdir -p "$$inbox" && \
+	  echo "Dagster's web server: http://127.0.0.1:$(PORT)" && echo "Inbox: $$inbox"
+	@DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 # A server with its data in the state folder; Ctrl-C ends it.
 weaviate: .venv/installed
@@ -102,6 +106,16 @@ soak: .venv/installed
 # Eight syncs and all that may run beside them, on SQLite and PostgreSQL.
 beside: .venv/installed
 	@BESIDE=1 ROUNDS="$(ROUNDS)" LINES="$(LINES)" $(BIN)/python -W ignore -m tests.soak
+
+# The suite plays a few, always the same; here they are other ones each time.
+stateful: .venv/installed
+	EXAMPLES="$(or $(EXAMPLES),200)" $(BIN)/python -m pytest -q -x -s tests/stateful
+
+docs: .venv/installed
+	$(BIN)/python -m tests.pages write
+
+docs-check: .venv/installed
+	$(BIN)/python -m tests.pages check
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks $(BENCH)

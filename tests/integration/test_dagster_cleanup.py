@@ -1,6 +1,7 @@
 """``cleanup_checkpoints``, and the space that it gives back."""
 
 import importlib.util
+import sqlite3
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -55,12 +56,24 @@ def test_from_the_shell_of_dagster(world: "World") -> None:
     assert "-1 is no number of days to keep runs for. It is zero or above" in done.stderr
 
 
+def fill(world: "World", lines: int) -> None:
+    """Makes the finished run a long one."""
+    connection = sqlite3.connect(world.state / "sync_checkpoints.db")
+    with connection:
+        connection.executemany(
+            "INSERT INTO completed_lines (run_id, line_number, file_path) VALUES (?, ?, ?)",
+            [(world.the_run(), 1000 + number, f"folder/file{number}.py") for number in range(lines)],
+        )
+    connection.close()
+
+
 @pytest.mark.parametrize("vacuum", [True, False])
 def test_space_is_given_back_unless_told_otherwise(world: "World", vacuum: bool) -> None:
+    fill(world, lines=3000)
     success, shown, _ = driver.attempt(JOB, keep_days=0.0, vacuum=vacuum)
     assert success
     assert shown["runs dropped"] == 1
-    assert shown["lines dropped"] == world_module.DOCUMENTS + 2
+    assert shown["lines dropped"] == world_module.DOCUMENTS + 2 + 3000
     assert shown["bytes given back"] > 0
     ((free_pages,),) = world.rows("PRAGMA freelist_count")
     assert (free_pages == 0) is vacuum

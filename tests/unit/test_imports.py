@@ -70,7 +70,7 @@ def test_loading_the_definitions_opens_nothing(tmp_path: Path) -> None:
         "sys.addaudithook(hear)\n"
         "import elysia_dagster.definitions as loaded\n"
         "repository = loaded.definitions.get_repository_def()\n"
-        "assert len(repository.get_all_jobs()) >= 5 and len(repository.schedule_defs) == 4\n"
+        "assert len(repository.get_all_jobs()) >= 5 and len(repository.schedule_defs) >= 4\n"
         "assert not [each for each in touched if '__pycache__' not in str(each)], touched\n"
     )
     state = tmp_path / "state"
