@@ -8,7 +8,7 @@ COLLECTION ?= ElysiaDagster
 SECONDS ?= 300
 FUZZ ?= lines paths text chunks
 
-.PHONY: help dagster-home sync dev weaviate weaviate-server test endure lint fuzz soak beside mutants bench lock clean
+.PHONY: help dagster-home sync dev weaviate weaviate-server test endure lint fuzz soak beside stateful mutants docs docs-check bench lock clean
 
 help:
 	@echo "make sync             environment, then the main job on this repository, into the embedded store"
@@ -22,6 +22,8 @@ help:
 	@echo "make mutants          breaks the most delicate lines, one at a time, in a copy: a test must fail (MUTANTS=NAME for one)"
 	@echo "make soak             kills at random and compares everything (KILLS=200 STORE=lancedb|weaviate SEED= ONLY=story)"
 	@echo "make beside           eight syncs at once, and all that may run beside them (ROUNDS=3), on SQLite and PostgreSQL"
+	@echo "make stateful         syncs, kills, retries, repairs, rebuilds in any order against a model (EXAMPLES=200 sequences)"
+	@echo "make docs             makes the pages that are made of the sources; make docs-check runs every command of all pages"
 	@echo "make bench            the table of speed and memory (about 30 minutes; BENCH=--quick for a short form)"
 	@echo "make lock             resolves the dependencies of pyproject.toml anew into requirements.lock (needs uv)"
 
@@ -104,6 +106,16 @@ soak: .venv/installed
 # Eight syncs and all that may run beside them, on SQLite and PostgreSQL.
 beside: .venv/installed
 	@BESIDE=1 ROUNDS="$(ROUNDS)" LINES="$(LINES)" $(BIN)/python -W ignore -m tests.soak
+
+# The suite plays a few, always the same; here they are other ones each time.
+stateful: .venv/installed
+	EXAMPLES="$(or $(EXAMPLES),200)" $(BIN)/python -m pytest -q -x -s tests/stateful
+
+docs: .venv/installed
+	$(BIN)/python -m tests.pages write
+
+docs-check: .venv/installed
+	$(BIN)/python -m tests.pages check
 
 bench: .venv/installed
 	$(BIN)/python -m benchmarks $(BENCH)

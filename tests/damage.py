@@ -14,11 +14,12 @@ from elysia_dagster.settings import DATABASE_NAME
 
 
 class Damage:
-    """Of the collection and the checkpoint below a state folder. A document is (repository, path)."""
+    """Of a collection and the checkpoint below a state folder. A document is (repository, path)."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, collection: str = COLLECTION) -> None:
         self._state = state
-        self._table = lancedb.connect(state / "vectors").open_table(COLLECTION)
+        self._collection = collection
+        self._table = lancedb.connect(state / "vectors").open_table(collection)
 
     def rows(self, key: tuple[str, str]) -> list[dict[str, Any]]:
         """The objects of a document."""
@@ -44,7 +45,7 @@ class Damage:
     def leave_over(self, key: tuple[str, str], chunk: int) -> None:
         """An object of a chunk that a document does not have, or of a document that is unknown."""
         row = self._table.search().limit(1).to_arrow().to_pylist()[0]
-        self._add({**row, **_names(key), "chunk_index": chunk, "id": object_id(COLLECTION, *key, chunk)})
+        self._add({**row, **_names(key), "chunk_index": chunk, "id": object_id(self._collection, *key, chunk)})
 
     def add_foreign(self, key: tuple[str, str] = ("theirs", "a.txt")) -> str:
         """An object that is not ours; its id."""

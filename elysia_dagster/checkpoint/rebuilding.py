@@ -22,7 +22,7 @@ from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.ledger import Key
 from elysia_dagster.checkpoint.queries import REBUILD_IDENTITY
 from elysia_dagster.checkpoint.records import CollectionRecord, DocumentRow, RunRecord
-from elysia_dagster.checkpoint.retention import forget_contents
+from elysia_dagster.checkpoint.retention import forget_contents, forget_untrue_commits, let_go_of_runs
 from elysia_dagster.checkpoint.schema import (
     IS_UNSETTLED,
     collections,
@@ -72,6 +72,7 @@ def begin_rebuild(
             )
         elif known.replaced_by == source.collection_id and source.replaced_by is None:
             _check_finished(connection, known)
+            let_go_of_runs(connection, known.store, known.name)  # its ledger knows nothing of what went meanwhile
             _set(connection, known.collection_id, rebuilt_from=source.collection_id, replaced_by=None)
         elif known.rebuilt_from != source.collection_id:
             raise UsageError(
@@ -108,7 +109,7 @@ def take_back_switch(database: Database, source: CollectionRecord, target: Colle
 def finish_switch(
     database: Database, source: CollectionRecord, target: CollectionRecord, *, compared: tuple[int, int]
 ) -> tuple[CollectionRecord, CollectionRecord]:
-    """Opens the new collection for changesets; both as they are then.
+    """Opens the new collection for changesets; both as they are then. It shows no commit that the old one does not.
 
     ``compared`` are the ``leases_taken`` before they were found to agree: a run that another process has taken since
     then may have written either. Raises ``RepositoriesHeld`` then.
@@ -121,6 +122,7 @@ def finish_switch(
         for known, before in zip((source, target), compared, strict=True):
             if _leases_taken(connection, known) != before:
                 raise _meanwhile(known)
+        forget_untrue_commits(connection, source.collection_id, target.collection_id)
         _set(connection, target.collection_id, rebuilt_from=None)
         return _load(connection, source.collection_id), _load(connection, target.collection_id)
 

@@ -169,13 +169,7 @@ def forget_contents(connection: Connection, collection_id: int, store: str, name
 
     None of its finished runs counts, or is tried again, from then on.
     """
-    its_runs = and_(sync_runs.c.store == store, sync_runs.c.collection_name == name)
-    connection.execute(update(sync_runs).where(its_runs).values(identity=None))
-    connection.execute(
-        update(failed_lines)
-        .where(failed_lines.c.run_id.in_(select(sync_runs.c.run_id).where(its_runs)))
-        .values(next_retry_at=None)
-    )
+    let_go_of_runs(connection, store, name)
     held = connection.execute(
         select(func.count()).where(
             documents.c.collection_id == collection_id, documents.c.state != DocumentState.ABSENT.value
@@ -184,6 +178,30 @@ def forget_contents(connection: Connection, collection_id: int, store: str, name
     for table in (documents, removed_folders, repository_changesets, repository_claims, run_repositories):
         connection.execute(delete(table).where(table.c.collection_id == collection_id))
     return int(held)
+
+
+def let_go_of_runs(connection: Connection, store: str, name: str) -> None:
+    """No run of a collection so far counts, or is tried again, from now on; in the caller's transaction."""
+    its_runs = and_(sync_runs.c.store == store, sync_runs.c.collection_name == name)
+    connection.execute(update(sync_runs).where(its_runs).values(identity=None))
+    connection.execute(
+        update(failed_lines)
+        .where(failed_lines.c.run_id.in_(select(sync_runs.c.run_id).where(its_runs)))
+        .values(next_retry_at=None)
+    )
+
+
+def forget_untrue_commits(connection: Connection, source: int, target: int) -> None:
+    """A repository that stands at no true commit in collection ``source`` stands at none in ``target``, its rebuild.
+
+    What ``target`` has of it, an earlier pass has carried over, or it was there before ``source`` took its place: since
+    then documents have moved on. In the caller's transaction.
+    """
+    stands = repository_changesets.c
+    true_ones = select(stands.repository).where(stands.collection_id == source, stands.incomplete.is_(False))
+    connection.execute(
+        delete(repository_changesets).where(stands.collection_id == target, stands.repository.not_in(true_ones))
+    )
 
 
 def give_back_space(database: Database) -> None:

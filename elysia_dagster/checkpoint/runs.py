@@ -170,7 +170,7 @@ def request_retry(
             )
         if current.identity is None:
             raise UsageError(
-                f"The collection that run {run.run_id} wrote was forgotten since.",
+                f"The collection that run {run.run_id} wrote was forgotten, or replaced by another one, since.",
                 next_step="Send its lines again as a new changeset.",
                 run_id=run.run_id,
             )

@@ -273,7 +273,8 @@ def _engine(command: Command, faults: Callable[[str], None]) -> "Engine":
     open_ = forgetful_store if command.forgetful else open_store
     settings = Settings(checkpoint_db_dir=command.state, **command.settings)
     if not command.host:
-        return Engine.open(settings, faults=faults, open_store=open_)
+        engine = Engine.open(settings, faults=faults, open_store=open_)
+        return teach(engine) if settings.embedder == FOLDED else engine
     write_when_awake()
     host = Host(name=command.host, boot_id=f"boot of {command.host}", pid_namespace="pid:[1]")
     return Engine.open(settings, faults=faults, open_store=partial(watched_store, faults), host=host)

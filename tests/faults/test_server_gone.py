@@ -202,7 +202,7 @@ def assert_nothing_charged(world: WeaviateWorld) -> None:
 def test_what_a_killed_server_has_half_written_is_searchable_once_the_run_went_on(
     tmp_path: Path, after_s: float
 ) -> None:
-    """A server of its own: what it acknowledged before, its vector index may have lost (see README)."""
+    """A server of its own: what it acknowledged before, its vector index may have lost (see docs/stores.md)."""
     with (
         MortalServer(tmp_path / "server") as server,
         WeaviateWorld(tmp_path, server.url, store_retry_s=0.2) as world,

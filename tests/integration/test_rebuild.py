@@ -10,7 +10,7 @@ import other_embedder
 import pytest
 from crash.held import LANCEDB_TOLERANCE, lancedb_holds
 from crash.oracle import Line, Oracle, assert_collection, assert_ledger
-from crash.scenario import delete, inline, on_disk, record, text_of
+from crash.scenario import delete, inline, on_disk, record, rename, text_of
 from crash.within import Stopped, apply, go_on, stop_at
 from sync_world import World, git
 
@@ -229,6 +229,49 @@ def test_the_way_back_carries_over_only_what_has_changed_since(demo: World) -> N
     assert_anew(demo, SHOP, later, collection=demo.collection, spec="hashing")
     with pytest.raises(CollectionMismatch, match="was rebuilt as Demo"):
         demo.sync(later[0].raw, collection=NEW, embedder=other_embedder.SPEC)
+
+
+FAILING: tuple[Line, ...] = (on_disk(("shop", "late.py"), None, "add"), record("shop", "c2", "c1"))
+NEXT: tuple[Line, ...] = (inline(("shop", "more.py"), text_of("more"), "add"), record("shop", "c3", "c2"))
+
+
+def test_the_way_back_brings_no_commit_back_that_failed_lines_make_untrue(demo: World) -> None:
+    """The failed line is settled there, since the two agree in its document; what ``c3`` says of it never came."""
+    apply(demo, FAILING)
+    apply(demo, NEXT)
+    assert anew(demo, switch=True).without_commit == ["shop"]
+    report = anew(demo, collection=NEW, into=demo.collection, embedder="hashing", switch=True)
+    assert (report.switched, report.without_commit) == (True, ["shop"])
+    assert commits(demo, demo.collection) == {"web": "w1"}
+    assert demo.query("SELECT COUNT(*) FROM repository_changesets WHERE repository = 'shop' AND NOT incomplete") == [
+        (0,)
+    ]
+
+
+def test_after_the_way_back_no_line_of_before_is_tried_again(demo: World) -> None:
+    """What the other collection has removed since, the ledger of this one has never known."""
+    failing = (rename("shop", "cart.py", "late.py", None),)
+    run = apply(demo, failing)
+    anew(demo, switch=True)
+    late = inline(("shop", "late.py"), text_of("late"), "add")
+    meanwhile = (late, record("shop", "c2"))
+    apply(demo, meanwhile, collection=NEW, embedder=other_embedder.SPEC)
+    gone = (delete(("shop", "late.py")), record("shop", "c3"))
+    apply(demo, gone, collection=NEW, embedder=other_embedder.SPEC)
+    anew(demo, collection=NEW, into=demo.collection, embedder="hashing", switch=True)
+    demo.write("shop/late.py", text_of("late"))
+    with pytest.raises(UsageError, match="was forgotten, or replaced"):
+        demo.retry(run.run_id, every=True, permanent=True)
+    assert_anew(demo, SHOP, meanwhile, gone, collection=demo.collection, spec="hashing")
+
+
+def test_a_commit_that_was_carried_over_and_is_no_longer_true_of_the_old_one_goes(demo: World) -> None:
+    assert anew(demo).standing.is_whole
+    apply(demo, FAILING)
+    apply(demo, NEXT)
+    report = anew(demo, switch=True)
+    assert (report.switched, report.without_commit) == (True, ["shop"])
+    assert commits(demo, NEW) == {"web": "w1"}
 
 
 def test_its_runs_are_resumed_like_any_other(demo: World) -> None:

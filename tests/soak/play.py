@@ -61,7 +61,7 @@ class Soak:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._zygote = self._given_zygote or self._stack.enter_context(Zygote(script=SCRIPT))
             if self.store == "weaviate" and self._server is None:
-                environment = {"ASYNC_INDEXING": "true"}  # as README says of a server that may be killed
+                environment = {"ASYNC_INDEXING": "true"}  # as docs/stores.md says of a server that may be killed
                 self._server = self._stack.enter_context(MortalServer(self.folder / "server", environment=environment))
             self._stack = until_all_is_there.pop_all()
         return self

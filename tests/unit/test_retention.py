@@ -121,7 +121,7 @@ def test_no_finished_run_of_a_forgotten_collection_is_taken_up_again(checkpoint:
     before = lookup.load_run(checkpoint.database, run_id)
     forget(checkpoint)
     checkpoint.collection = checkpoint.register("Demo")
-    with pytest.raises(UsageError, match="was forgotten since"):
+    with pytest.raises(UsageError, match="was forgotten, or replaced"):
         runs.request_retry(checkpoint.database, before, host=checkpoint.host, max_retries=None)
     assert lookup.find_finished(checkpoint.database, before.identity or "") is None, (
         "the same changeset is applied anew"

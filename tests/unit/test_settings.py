@@ -230,10 +230,3 @@ def test_a_named_folder_is_made_or_the_error_says_why(system: Path, tmp_path: Pa
 
 def test_a_database_by_url_is_found_by_it() -> None:
     assert Settings(checkpoint_db_url="postgresql://x/y").find_database() == "postgresql://x/y"
-
-
-def test_the_readme_names_every_setting_with_its_default_and_meaning() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for each in fields(Settings):
-        default = f"`{each.default}`" if each.default != "" else "none"
-        assert f"| `ELYSIACTL_{each.metadata['variable']}` | {default} | {each.metadata['meaning']} |" in readme

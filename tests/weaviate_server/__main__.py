@@ -19,7 +19,7 @@ def run(folder: Path) -> None:
         ports = " and ".join(str(port) for port in taken)
         raise SystemExit(f"Port {ports} of 127.0.0.1 is taken: does another Weaviate server run already?")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # killed by force it completes its vector index after the next start, see README
+    # killed by force it completes its vector index after the next start, see docs/stores.md
     server = WeaviateServer(folder, ports=CUSTOMARY, environment={"ASYNC_INDEXING": "true"})
     print(f"Weaviate {VERSION} starts; its data and its log are in {folder}.", flush=True)
     try:
