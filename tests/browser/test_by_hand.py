@@ -119,7 +119,7 @@ def test_terminated_in_the_ui_and_resumed_from_the_shell(operator: "Operator") -
     operator.world.assert_applied()
 
 
-def test_the_inbox_asks_for_a_run_and_tells_of_a_broken_file(operator: "Operator") -> None:
+def test_the_inbox_asks_for_one_run_and_sets_a_broken_file_aside(operator: "Operator") -> None:
     inbox = Path(operator.dagster.environment["ELYSIACTL_INBOX"])
     good = {"repo": "alpha", "op": "modify", "path": "a.py", "content": "x = 1\n"}
     for name, text in (("0001.jsonl", json.dumps(good) + "\n"), ("0002.jsonl.gz", "no gzip")):
@@ -130,19 +130,23 @@ def test_the_inbox_asks_for_a_run_and_tells_of_a_broken_file(operator: "Operator
     (run,) = wait_until("A run of the file", lambda: operator.client.runs(**tags))
     assert operator.client.wait(run["runId"]) == "SUCCESS"
     wait_until("The file among those that are done", lambda: not (inbox / "0001.jsonl").exists())
+    wait_until("The broken file among those that failed", (inbox / "failed" / "0002.jsonl.gz").exists)
     assert len(operator.client.runs(**tags)) == 1
+    assert not operator.client.runs(**{"elysiactl/inbox_file": "0002.jsonl.gz"})
     operator.open_automation("sensors/inbox")
     operator.see("1 run requested")
     operator.photograph("inbox-ticks")
 
 
 def test_a_schedule_turned_on_in_the_ui_ticks_and_says_why_it_skips(operator: "Operator") -> None:
-    def ticks() -> list[dict[str, Any]]:
-        return operator.client.schedule(SCHEDULE)["ticks"]
+    def skipped() -> list[dict[str, Any]]:
+        return [tick for tick in operator.client.schedule(SCHEDULE)["ticks"] if tick["status"] == "SKIPPED"]
 
-    tick = wait_until("A tick of the schedule", ticks)[-1]
-    assert tick["status"] == "SKIPPED"
-    assert tick["error"] is None
+    first = wait_until("A tick of the schedule", skipped)[-1]
+    assert first["skipReason"]
     operator.open_automation(f"schedules/{SCHEDULE}")
-    operator.see(tick["skipReason"])
-    operator.photograph("schedule-ticks")
+    operator.see("View logs")  # the list of ticks is there, and not only the latest one above it
+    operator.page.get_by_text("0 runs requested").last.click()
+    operator.see("Skip reason:")
+    operator.see(first["skipReason"])
+    operator.photograph("schedule-tick")

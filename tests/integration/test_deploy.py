@@ -82,7 +82,7 @@ def test_on_postgres_one_server_keeps_all_and_no_file_a_password(
         environment={
             "ELYSIACTL_CHECKPOINT_DB_DIR": str(world.state),
             "ELYSIACTL_CHECKPOINT_DB_URL": checkpoint,
-            "DAGSTER_POSTGRES_URL": f"postgresql://test:{PASSWORD}@{server}/dagster",
+            "DAGSTER_POSTGRES_URL": f"postgresql+psycopg2://test:{PASSWORD}@{server}/dagster",
         },
         instance_config=(TREE / "deploy" / "postgres" / "dagster.yaml").read_text(),
     ) as dagster:
