@@ -12,7 +12,7 @@ FUZZ ?= lines paths text chunks
 
 help:
 	@echo "make sync             environment, then the main job on this repository, into the embedded store"
-	@echo "make dev              Dagster's web server and daemon on http://127.0.0.1:$(PORT), with the runs of make sync"
+	@echo "make dev              Dagster's web server on http://127.0.0.1:$(PORT) and its daemon, which looks into the inbox"
 	@echo "make weaviate         a Weaviate server on http://127.0.0.1:8080, built first where it is not there (needs Go)"
 	@echo "make weaviate-server  builds that server, and starts none"
 	@echo "make test             the whole suite; where Go is there it builds the Weaviate server first, once"
@@ -38,11 +38,10 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# DAGSTER_HOME, the same for sync and dev: a folder of the state. Nothing is sent anywhere.
+# DAGSTER_HOME, the same for sync and dev: a folder of the state. Its dagster.yaml is copied once, and yours from then on.
 dagster-home: .venv/installed
 	@mkdir -p "$(STATE)/dagster"
-	@test -e "$(STATE)/dagster/dagster.yaml" || \
-	  printf 'telemetry:\n  enabled: false\nnux:\n  enabled: false\n' > "$(STATE)/dagster/dagster.yaml"
+	@test -e "$(STATE)/dagster/dagster.yaml" || cp deploy/sqlite/dagster.yaml "$(STATE)/dagster/dagster.yaml"
 
 sync: dagster-home
 	@mkdir -p "$(STATE)/own"
@@ -57,8 +56,11 @@ sync: dagster-home
 	@echo
 	$(BIN)/elysiactl index search "where is a batch settled" --collection $(COLLECTION) -k 3
 
+# Ctrl-C ends both. ELYSIACTL_INBOX, ELYSIACTL_ROOT, ELYSIACTL_COLLECTION and every other setting reach the runs.
 dev: dagster-home
-	DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@inbox="$$($(BIN)/elysiactl index where --inbox)" && mkdir -p "$$inbox" && \
+	  echo "Dagster's web server: http://127.0.0.1:$(PORT)" && echo "Inbox: $$inbox"
+	@DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 # A server with its data in the state folder; Ctrl-C ends it.
 weaviate: .venv/installed

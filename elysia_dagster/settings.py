@@ -7,11 +7,9 @@ Each setting is one field of ``Settings``; its environment variable is ``ELYSIAC
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from elysia_dagster.errors import CheckpointError, UsageError
 from elysia_dagster.exhaustion import exhausted
@@ -170,23 +168,12 @@ class Settings:
         environment = os.environ if environment is None else environment
         values: dict[str, Any] = {}
         for each in fields(cls):
-            if name := _name_in(environment, each):
+            variable = each.metadata["variable"]
+            names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
+            name = next((name for name in names if environment.get(name)), "")
+            if name:
                 values[each.name] = _parse(each.type, environment[name], each.metadata, name)
         return cls(**values)
-
-    @classmethod
-    def text_of(cls, name: str, environment: Mapping[str, str] | None = None) -> str:
-        """One setting that is a text, as it stands, whatever is wrong with the others: for what must load anyhow."""
-        environment = os.environ if environment is None else environment
-        (found,) = (each for each in fields(cls) if each.name == name)
-        return environment.get(_name_in(environment, found), "") or str(found.default)
-
-    def secrets(self) -> list[str]:
-        """Every secret that is set, and the password in the database's URL: what may stand in no text."""
-        found = [getattr(self, each.name) for each in fields(self) if each.metadata["secret"]]
-        with suppress(ValueError):
-            found.append(unquote(urlsplit(self.checkpoint_db_url).password or ""))
-        return sorted((each for each in found if each), key=len, reverse=True)
 
     def state_folder(self) -> tuple[Path, str]:
         """The state folder and, where it is not the expected one, a sentence that says so. Makes the folder.
@@ -243,13 +230,6 @@ def environment_for_others() -> dict[str, str]:
         for name in (f"ELYSIACTL_{each.metadata['variable']}", f"elysiactl_{each.metadata['variable']}")
     } | {each.metadata["also"] for each in fields(Settings) if each.metadata["secret"]}
     return {name: value for name, value in os.environ.items() if name not in secret}
-
-
-def _name_in(environment: Mapping[str, str], each: Field[Any]) -> str:
-    """The variable that sets a field, '' where none does."""
-    variable = each.metadata["variable"]
-    names = (f"ELYSIACTL_{variable}", f"elysiactl_{variable}", each.metadata["also"])
-    return next((name for name in names if environment.get(name)), "")
 
 
 def _user_state_folder() -> Path:

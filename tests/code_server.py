@@ -13,7 +13,8 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
 
 DRIVER = Path(__file__).parent / "crash" / "dagster_driver.py"
-WAIT_S = 120.0
+WAIT_S = 240.0
+"""Long, since a step in a process of its own takes half a minute to begin where two cores are shared by many."""
 
 
 @contextmanager

@@ -13,6 +13,9 @@ FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 PATIENCE_S = 120.0
 """Seconds that anything is waited for, at most: two cores may be busy with other things."""
 
+LOOK_EVERY_S = 0.25
+"""Seconds between two looks: each costs the web server time that the runs want."""
+
 _LAUNCH = """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) { __typename
   ... on LaunchRunSuccess { run { runId } }
   ... on RunConfigValidationInvalid { errors { message } }
@@ -41,7 +44,7 @@ def wait_until(what: str, look: Callable[[], T], *, patience_s: float = PATIENCE
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {patience_s:g} s; last seen {found!r}")
-        time.sleep(0.1)
+        time.sleep(LOOK_EVERY_S)
 
 
 class DagsterClient:

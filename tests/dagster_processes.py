@@ -21,7 +21,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from dagster import DagsterInstance
 from dagster_client import DagsterClient, wait_until
 
 TREE = Path(__file__).parents[1]
@@ -55,7 +57,7 @@ class DagsterProcesses:
             **environment,
         }
         self._definitions = list(definitions)
-        self._port = _free_port()
+        self._port = free_port()
         self._webserver: subprocess.Popen[bytes] | None = None
         self._daemon: subprocess.Popen[bytes] | None = None
         self._all: list[subprocess.Popen[bytes]] = []
@@ -64,6 +66,7 @@ class DagsterProcesses:
 
     def start(self) -> None:
         """Starts both, and waits until they work."""
+        self._make_storage()
         self._webserver = self._run_webserver()
         self._daemon = self._run("dagster-daemon", "run")
         self._until_webserver_answers()
@@ -94,6 +97,13 @@ class DagsterProcesses:
         """SIGKILL of the process that carries the run out."""
         _kill(self.run_worker(run_id))
 
+    def kill_all(self) -> None:
+        """SIGKILL of everything at once, code servers and run workers too: a machine that lost its power."""
+        for process in self._all:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            wait_until(f"The end of process {process.pid}", lambda pid=process.pid: has_ended(pid))
+
     def run_worker(self, run_id: str) -> int:
         """Its pid, as the run's log tells it; waits until it does."""
         told = wait_until(f"The process of run {run_id}", lambda: _STARTED.findall(self._said(run_id)))
@@ -110,13 +120,20 @@ class DagsterProcesses:
                 os.kill(process.pid, signal.SIGINT)
         deadline = time.monotonic() + STOPPING_S
         for process in self._all:
-            while not _has_ended(process.pid) and time.monotonic() < deadline:
+            while not has_ended(process.pid) and time.monotonic() < deadline:
                 time.sleep(0.05)
             # not reaped yet, so that its number names this group and no other
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=STOPPING_S)
         self._all.clear()
+
+    def _make_storage(self) -> None:
+        """Before two processes find that there is none: Dagster's SQLite files cannot be made twice at once."""
+        with mock.patch.dict(os.environ, self.environment), DagsterInstance.from_config(str(self.home)) as instance:
+            instance.get_runs(limit=1)
+            instance.get_asset_keys(limit=1)
+            instance.all_instigator_state()
 
     def _said(self, run_id: str) -> str:
         return "\n".join(self.client.messages(run_id))
@@ -148,7 +165,7 @@ class DagsterProcesses:
         pid = process.pid
 
         def ended_or_ready() -> bool:
-            assert not _has_ended(pid), f"{what}: the process has ended\n{self.log()}"
+            assert not has_ended(pid), f"{what}: the process has ended\n{self.log()}"
             return look()
 
         wait_until(what, ended_or_ready)
@@ -167,10 +184,10 @@ def running_dagster(folder: Path, **options: Any) -> Iterator[DagsterProcesses]:
 
 def _kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_until(f"The end of process {pid}", lambda: _has_ended(pid))
+    wait_until(f"The end of process {pid}", lambda: has_ended(pid))
 
 
-def _has_ended(pid: int) -> bool:
+def has_ended(pid: int) -> bool:
     """Whether the process is gone, or a zombie that nobody has asked for."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
@@ -178,7 +195,7 @@ def _has_ended(pid: int) -> bool:
         return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

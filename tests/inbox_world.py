@@ -9,7 +9,7 @@ from typing import Any
 import lancedb
 from dagster import DagsterInstance, DagsterRun, RunRequest, RunsFilter, SensorDefinition, build_sensor_context
 
-from elysia_dagster.checkpoint.inbox import InboxFile, InboxRecords
+from elysia_dagster.checkpoint.inbox import InboxFile, InboxRecords, inbox_name
 from elysia_dagster.defs.asked_runs import KEY_TAG
 from elysia_dagster.defs.config import ReadChangesetConfig, request_of
 from elysia_dagster.defs.inbox_sensor import inbox_sensor
@@ -123,7 +123,8 @@ class InboxWorld:
         """Every row that is known, by name."""
         engine = Engine.open(self.settings)
         try:
-            found = InboxRecords(engine.database, str(self.inbox)).every_file(most=100_000)
+            name = inbox_name(self.inbox, COLLECTION, self.settings.store)
+            found = InboxRecords(engine.database, name).every_file(most=100_000)
             return {file.name: file for file in found}
         finally:
             engine.close()

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -27,6 +28,12 @@ def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 Signature = tuple[int, int]
 """Size in bytes and time of modification in ns: what tells that a file is still the same."""
+
+
+def inbox_name(folder: Path, collection: str, store: str) -> str:
+    """An inbox is a folder and where its changesets go: applied to one collection, a file is not yet applied to
+    another. ``store`` as it is set, '' for the default."""
+    return f"{folder} into {collection}{f' at {store}' if store else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,13 @@ class InboxFile:
         return self.tries > 0
 
 
+def _may_be_withdrawn(file: InboxFile) -> bool:
+    """Whether a file that is no longer there is given up by that: nothing of it is under way, or could be resumed."""
+    if file.state is InboxState.HELD:
+        return file.run_id is None
+    return file.state in (InboxState.ARRIVING, InboxState.WAITING)
+
+
 _COLUMNS = [inbox_files.c[each.name] for each in fields(InboxFile)]
 _NAMES = [column.name for column in _COLUMNS]
 _STATE = _NAMES.index("state")
@@ -108,11 +122,7 @@ class InboxRecords:
                 new.append(name)
             elif self._is_another_drop(file, signature, keeps_settled=keeps_settled):
                 changed.append(name)
-        withdrawn = [
-            file.name
-            for file in known.values()
-            if file.name not in seen and file.state in (InboxState.ARRIVING, InboxState.WAITING)
-        ]
+        withdrawn = [file.name for file in known.values() if file.name not in seen and _may_be_withdrawn(file)]
         if not (new or changed or withdrawn):
             return
         with self._database.write() as connection:

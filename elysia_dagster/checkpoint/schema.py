@@ -239,7 +239,7 @@ sequences = Table(
 inbox_files = Table(
     "inbox_files",
     metadata,
-    # the folder, so that two inboxes can share a database
+    # the folder and where its changesets go: two inboxes can share a database
     Column("inbox", Text, nullable=False),
     Column("name", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),

@@ -59,7 +59,7 @@ def tally_failures(database: Database) -> list[FailedTally]:
             )
             .join(sync_runs, sync_runs.c.run_id == failed_lines.c.run_id)
             .where(_CAN_BE_RETRIED)
-            .group_by(*of_line, is_due)
+            .group_by(*of_line, "is_due")
         ).all()
     for row in counts:
         tally = tallies[row.run_id]

@@ -24,11 +24,12 @@ def inbox(terminal: Terminal, limit: int, as_json: bool) -> int:
     """
     settings = Settings.from_environment()
     with checkpoint(settings) as database:
-        from elysia_dagster.checkpoint.inbox import InboxRecords
+        from elysia_dagster.checkpoint.inbox import InboxRecords, inbox_name
         from elysia_dagster.cli.listing import Listing
 
         folder = settings.inbox_folder()
-        files = InboxRecords(database, str(folder)).every_file(most=limit) if database is not None else []
+        name = inbox_name(folder, settings.collection, settings.store)
+        files = InboxRecords(database, name).every_file(most=limit) if database is not None else []
         if as_json:
             terminal.result_json(
                 [

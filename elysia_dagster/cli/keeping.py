@@ -118,15 +118,20 @@ def forget(terminal: Terminal, collection: str | None, store: str | None, yes: b
 
 
 @command("where")
-def where(terminal: Terminal) -> int:
-    """Print the state folder.
+@click.option("--inbox", is_flag=True, help="The folder that producers drop changesets into; it may not be there yet.")
+def where(terminal: Terminal, inbox: bool) -> int:
+    """Print the state folder, or the inbox.
 
-    It keeps the checkpoint database, the changesets that were read, and by default the vectors.
+    The state folder keeps the checkpoint database, the changesets that were read, and by default the vectors.
 
     \b
     Example: sqlite3 "$(elysiactl index where)/sync_checkpoints.db" .tables
     """
-    folder, note = Settings.from_environment().state_folder()
+    settings = Settings.from_environment()
+    if inbox:
+        terminal.result(str(settings.inbox_folder()))
+        return 0
+    folder, note = settings.state_folder()
     if note:
         terminal.note(note)
     terminal.result(str(folder))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 
 from dagster import (
-    AssetKey,
     AssetMaterialization,
     DefaultSensorStatus,
     RunRequest,
@@ -16,14 +15,12 @@ from dagster import (
 
 from elysia_dagster.checkpoint.inbox import InboxFile
 from elysia_dagster.defs.asked_runs import KEY_TAG, asked_runs
+from elysia_dagster.defs.assets import INBOX_KEY
 from elysia_dagster.defs.at_load import settings_at_load
 from elysia_dagster.defs.jobs import sync_changeset
 from elysia_dagster.inbox.tick import InboxWatcher, Tick
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.engine import Engine, no_fault
-
-INBOX_KEY = AssetKey("inbox")
-"""The asset that stands for all changesets that have arrived."""
 
 _SHOWN_REPOSITORIES = 10
 

@@ -14,8 +14,10 @@ from elysia_dagster.defs.keeping_ops import (
 
 def one_step_job(name: str, step: OpDefinition, description: str) -> JobDefinition:
     """A job of one step, tried again where a store is out."""
-    graph = GraphDefinition(name=f"{name}_alone", node_defs=[step])  # no graph may be named as its step
-    return graph.to_job(name=name, description=description, executor_def=sync_executor, op_retry_policy=OUTAGE_RETRIES)
+    # a graph and a step of one name are refused
+    return GraphDefinition(name=f"{step.name}_alone", node_defs=[step]).to_job(
+        name=name, description=description, executor_def=sync_executor, op_retry_policy=OUTAGE_RETRIES
+    )
 
 
 RETRY, RECONCILE, CLEANUP, COLLECT = (

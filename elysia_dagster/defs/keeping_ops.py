@@ -104,7 +104,7 @@ def reconcile_collection(
 def drop_expired_runs(context: OpExecutionContext, config: DropExpiredRunsConfig, engine: EngineResource) -> None:
     """Raises ``Failure``. Documents, unfinished runs and what these may need stay."""
     with engine.opened(context.log) as opened:
-        keep_days = opened.settings.checkpoint_cleanup_days if config.keep_days is None else config.keep_days
+        keep_days = cleanup.days_to_keep(config.keep_days, opened.settings)
         report = cleanup.cleanup_checkpoints(opened, keep_days=keep_days, give_back_space=config.vacuum)
     context.log.info(f"Dropped {len(report.runs)} runs that ended more than {keep_days:g} days ago.")
     context.add_output_metadata(cleanup_metadata(report))

@@ -34,7 +34,9 @@ def manifest_metadata(manifest: ChangesetManifest) -> Metadata:
         "input": manifest.input_source,
         "SHA-256": manifest.digest,
         "resumed": manifest.resumed,
+        "lines settled before": manifest.settled_before,
         "nothing to do": manifest.finished,
+        "to go on where it stops": MetadataValue.md(f"`elysiactl index resume --run-id {manifest.run_id}`"),
     }
 
 

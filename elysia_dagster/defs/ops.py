@@ -55,7 +55,8 @@ def read_changeset(
             manifest = resume.resume_run(opened, config.run_id, max_failures=config.max_failures)
         else:
             manifest = read.read_changeset(opened, request_of(config, opened.settings))
-        add_measures(opened.run_folder(manifest.run_id), "read", time.monotonic() - began)
+        if not manifest.finished:
+            add_measures(opened.run_folder(manifest.run_id), "read", time.monotonic() - began)
     if manifest.finished:
         context.log.info(f"Nothing to do: run {manifest.run_id} has applied these bytes, and nothing came after it.")
     else:
@@ -147,7 +148,7 @@ def cleanup_checkpoints(
     """The job's own run stays, however long ago it was finished elsewhere: the last step reports it."""
     with engine.opened(context.log) as opened:
         if not report.run.dry_run:
-            keep_days = opened.settings.checkpoint_cleanup_days if config.keep_days is None else config.keep_days
+            keep_days = cleanup.days_to_keep(config.keep_days, opened.settings)
             cleaned = cleanup.cleanup_checkpoints(
                 opened, keep_days=keep_days, except_runs=frozenset([report.run.run_id])
             )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from elysia_dagster.checkpoint import clock, lookup, steps
 from elysia_dagster.checkpoint.database import Database
-from elysia_dagster.checkpoint.inbox import InboxFile, InboxRecords
+from elysia_dagster.checkpoint.inbox import InboxFile, InboxRecords, inbox_name
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.errors import InputError, UsageError
 from elysia_dagster.inbox.folder import InboxFolder
@@ -57,8 +57,12 @@ class Tick:
 
 
 def run_key(file: InboxFile) -> str:
-    """What a file's run is asked for under: the same for one attempt, whatever dies in between."""
-    return f"{file.name}:{(file.digest or '')[:16]}:{file.attempt}"
+    """What a file's run is asked for under: the same for one attempt, whatever dies in between.
+
+    The moment at which the file came belongs to it: Dagster remembers its keys for ever, also those of a state that was
+    lost or begun anew.
+    """
+    return f"{file.name}:{(file.digest or '')[:16]}:{file.first_seen_at}:{file.attempt}"
 
 
 _half_read: dict[tuple[Path, int, int], InboxReader] = {}
@@ -90,7 +94,7 @@ class InboxWatcher:
         self._faults = faults
         self._default_repository = Locator(default_roots(settings.root), settings.repo).default
         self.folder = InboxFolder(path, keeps_settled=settings.inbox_settled == "KEEP")
-        self.records = InboxRecords(database, str(path))
+        self.records = InboxRecords(database, inbox_name(path, settings.collection, settings.store))
         self._files: dict[str, InboxFile] = {}
 
     def look(self) -> Tick:

@@ -10,7 +10,6 @@ from elysia_dagster.checkpoint import clock, inspecting
 from elysia_dagster.checkpoint.claims import live_holder
 from elysia_dagster.checkpoint.inspecting import Holding
 from elysia_dagster.checkpoint.records import CollectionRecord, RunRecord
-from elysia_dagster.errors import CheckpointError
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.reconcile import known_collection
@@ -152,10 +151,8 @@ def look(engine: Engine, name: str) -> Answer:
 
 
 def look_at_run(engine: Engine, run: RunRecord) -> dict[str, Answer]:
-    """By name, what a run that has just ended knows of its collection. Raises ``CheckpointError`` without a store."""
-    if run.store is None:
-        raise CheckpointError(f"Run {run.run_id} names no store.", next_step="Give it up, and send its lines again.")
-    target = Target(store=run.store, name=run.collection_name, run_id=run.run_id)
+    """By name, what a run that has just ended knows of its collection."""
+    target = Target(store=run.store or "", name=run.collection_name, run_id=run.run_id)
     return {each.__name__: each(engine, target) for each in ASKED_BY_RUNS}
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from elysia_dagster.checkpoint import clock, retention
 from elysia_dagster.checkpoint.inbox import drop_settled_files
 from elysia_dagster.errors import UsageError
-from elysia_dagster.settings import MOST_DAYS
+from elysia_dagster.settings import MOST_DAYS, Settings
 from elysia_dagster.sync.engine import Engine, remove_run_folder
 from elysia_dagster.sync.files import folder_bytes
 
@@ -26,19 +26,24 @@ class CleanupReport:
     freed_bytes: int
 
 
+def days_to_keep(given: float | None, settings: Settings) -> float:
+    """What a job's config says, else the setting. Raises ``UsageError`` for a number of days that no moment is ago."""
+    days = settings.checkpoint_cleanup_days if given is None else given
+    if not 0 <= days <= MOST_DAYS:
+        raise UsageError(
+            f"{days:g} is no number of days to keep runs for.",
+            next_step=f"It is zero or above, and {MOST_DAYS:g} at most.",
+        )
+    return days
+
+
 def cleanup_checkpoints(
     engine: Engine, *, keep_days: float, give_back_space: bool = False, except_runs: frozenset[str] = frozenset()
 ) -> CleanupReport:
     """Drops finished runs that ended more than ``keep_days`` ago, but ``except_runs``. Unfinished ones stay.
 
-    With ``give_back_space`` the database file shrinks, which holds other writers up (2 s for 200 MB). Raises
-    ``UsageError`` for a number of days that has no moment that it began.
+    With ``give_back_space`` the database file shrinks, which holds other writers up (2 s for 200 MB).
     """
-    if not 0 <= keep_days <= MOST_DAYS:
-        raise UsageError(
-            f"{keep_days:g} is no number of days to keep runs for.",
-            next_step=f"It is zero or above, and {MOST_DAYS:g} at most.",
-        )
     dropped: list[str] = []
     completed = failed = freed = 0
     before = clock.stamp(clock.now() - timedelta(days=keep_days))

@@ -25,6 +25,7 @@ from elysia_dagster.settings import Settings, environment_for_others
 from elysia_dagster.sync import producer
 from elysia_dagster.sync.engine import no_fault
 from elysia_dagster.sync.files import resources_named, sync_folder
+from elysia_dagster.sync.notify import secrets_of
 
 TAIL_BYTES = 8192
 """The last bytes of standard error that are kept: it may be of any length."""
@@ -68,7 +69,7 @@ def collect_changeset(settings: Settings, *, faults: Callable[[str], None] = no_
             inbox.mkdir(parents=True, exist_ok=True)
             remove_dead_parts(inbox)
             with _part(inbox) as (part, descriptor):
-                said = _run(folder, words, descriptor, settings.collect_timeout_s)
+                said = _run(folder, words, descriptor, settings)
                 size = os.fstat(descriptor).st_size
                 faults("collect-written")
                 file = _publish(inbox, part, descriptor, settings.collect_label, faults) if size else None
@@ -95,8 +96,9 @@ def _command(settings: Settings) -> tuple[Path, list[str]]:
         raise UsageError(
             f"ELYSIACTL_COLLECT_COMMAND cannot be split into words: {error}.", next_step="Mend its quotation marks."
         ) from error
-    if not words:
-        raise UsageError("ELYSIACTL_COLLECT_COMMAND holds no word.", next_step="Set it to a command, or unset it.")
+    if not words or "\0" in settings.collect_command:
+        what = "a NUL" if words else "no word"
+        raise UsageError(f"ELYSIACTL_COLLECT_COMMAND holds {what}.", next_step="Set it to a command, or unset it.")
     return folder, words
 
 
@@ -131,8 +133,8 @@ def remove_dead_parts(inbox: Path) -> None:
                 os.close(descriptor)
 
 
-def _run(folder: Path, words: list[str], output: int, timeout_s: float) -> str:
-    """Runs the command to its end; the end of its standard error, without the names and passwords of URLs."""
+def _run(folder: Path, words: list[str], output: int, settings: Settings) -> str:
+    """Runs the command to its end; the end of its standard error, without what is secret."""
     runner = subprocess.Popen(
         # isolated: a package of the same name in the folder is not ours
         [sys.executable, "-I", producer.__file__, str(folder), *words],
@@ -147,23 +149,28 @@ def _run(folder: Path, words: list[str], output: int, timeout_s: float) -> str:
     tail = bytearray()
     with runner.stderr:
         try:
-            is_late = not _follow(runner, tail, time.monotonic() + timeout_s)
+            is_late = not _follow(runner, tail, time.monotonic() + settings.collect_timeout_s)
         finally:
             runner.stdin.close()  # it ends now, if it has not ended
             _follow(runner, tail, time.monotonic() + producer.GRACE_S + 10.0)
             runner.kill()
             code = runner.wait()
-    said = _readable(tail)
+    said = _readable(tail, secrets_of(settings))
     if is_late or code:
-        how = f"did not end within {timeout_s:g} s" if is_late else f"ended with exit code {code}"
+        how = f"did not end within {settings.collect_timeout_s:g} s" if is_late else f"ended with exit code {code}"
         last = f": {said.splitlines()[-1]}" if said and not is_late else "."
         raise CollectFailed(
-            f"{words[0]} {how} in {folder}{last}",
+            f"{_name_of(words)} {how} in {folder}{last}",
             next_step="Nothing of it is in the inbox. Run it by hand in that folder; the next collect runs it again.",
             **({} if is_late else {"exit_code": code}),
             standard_error=said,
         )
     return said
+
+
+def _name_of(words: list[str]) -> str:
+    """The program alone: what follows it may hold a secret, and so may what somebody takes for a shell's variable."""
+    return "The producer command" if "=" in words[0] else words[0]
 
 
 def _follow(runner: "subprocess.Popen[bytes]", tail: bytearray, until: float) -> bool:
@@ -192,10 +199,13 @@ def _follow(runner: "subprocess.Popen[bytes]", tail: bytearray, until: float) ->
                 return False
 
 
-def _readable(tail: bytearray) -> str:
+def _readable(tail: bytearray, known: list[str]) -> str:
+    """As text, without names and passwords in URLs, nor a secret that is set for us."""
     text = tail.decode(errors="replace")
     if len(tail) == TAIL_BYTES:  # from the first whole line on
         text = text.partition("\n")[2] or text
+    for secret in known:
+        text = text.replace(secret, "***")
     kept = "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
     return _USER_OF_URL.sub(r"\1***@", kept).strip()
 

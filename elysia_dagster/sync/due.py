@@ -58,7 +58,8 @@ def find_due(database: Database, host: Host, work: Path, *, every: bool = False,
     tallies = tally_failures(database)
     due = [each for each in tallies if _is_wanted(each, every=every, permanent=permanent)]
     left_out = {each.run.run_id: reason for each in due if (reason := _why_not(each, host, work))}
-    rest = [each for each in tallies if each not in due]
+    wanted = {each.run.run_id for each in due}
+    rest = [each for each in tallies if each.run.run_id not in wanted]
     return DueRuns(
         runs=tuple(each for each in due if each.run.run_id not in left_out),
         left_out=left_out,

@@ -11,9 +11,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from elysia_dagster.errors import TransientError, UsageError
 from elysia_dagster.settings import Settings
@@ -54,12 +54,20 @@ class Notice:
         """The same; what the text of others may hold of the secrets of ``settings`` is blotted out."""
 
         def blotted(text: str) -> str:
-            for secret in settings.secrets():
+            for secret in secrets_of(settings):
                 text = text.replace(secret, "***")
             return text
 
         tags = {name: blotted(value) for name, value in self.tags.items()}
         return replace(self, reason=blotted(self.reason), repair=blotted(self.repair), tags=tags)
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """Every secret that is set, and the password in the database's URL: what may stand in no text."""
+    found = [getattr(settings, each.name) for each in fields(settings) if each.metadata["secret"]]
+    with suppress(ValueError):
+        found.append(unquote(urlsplit(settings.checkpoint_db_url).password or ""))
+    return sorted((each for each in found if each), key=len, reverse=True)
 
 
 def send_notice(notice: Notice, settings: Settings) -> None:

@@ -80,6 +80,8 @@ REBUILD_ALIASES = ("alias-moved", "old-name-pointed")
 
 RETRY = ("retry-asked", "plan-recorded")
 CLEANUP = ("run-dropped", "run-folder-removed", "orphans-removed", "tombstones-dropped")
+COLLECT = ("collect-written", "collect-linked")
+"""Passed where a producer's output goes into the inbox."""
 
 INBOX = ("inbox-seen", "inbox-read", "inbox-requested", "inbox-settled", "inbox-moved")
 """Passed in a tick of the sensor that looks at the inbox."""

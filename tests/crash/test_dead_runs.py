@@ -44,7 +44,10 @@ def load(name: str, path: Path) -> ModuleType:
 world_module = load("dagster_world", Path(__file__).parents[1] / "dagster_world.py")
 driver = load("dagster_driver", Path(__file__).parent / "dagster_driver.py")
 World = world_module.World
-MULTIPROCESS = {"config": {"multiprocess": {}}}
+MULTIPROCESS = {
+    "config": {"multiprocess": {"start_method": {"forkserver": {"preload_modules": ["elysia_dagster.definitions"]}}}}
+}
+"""Steps in processes of their own that begin soon."""
 
 
 @pytest.fixture
@@ -130,7 +133,7 @@ def test_a_run_that_lives_is_let_alone_and_one_to_be_canceled_is_canceled_when_i
 def test_a_step_that_dies_alone_does_not_close_its_run(world: "World") -> None:
     """The owner of the lease is dead then, and the run's worker is not."""
     with DagsterInstance.get() as instance:
-        with paused(world, "intended", execution=MULTIPROCESS) as worker:
+        with paused(world, "before-batch-saved", execution=MULTIPROCESS) as worker:
             step = int(world.points.read_text().splitlines()[-1].split()[1])
             assert step != worker.pid
             os.kill(worker.pid, signal.SIGSTOP)  # so that it does not begin the step anew meanwhile

@@ -226,6 +226,15 @@ def test_a_forgotten_collection_begins_anew(shell: Any) -> None:
     assert json.loads(shell.call("sync", "--stdin", "--json", stdin=b"read.py\n").out)["outcomes"] == {"indexed": 1}
 
 
+def test_where_tells_the_inbox_and_makes_none(shell: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("ELYSIACTL_INBOX", raising=False)
+    assert shell.call("where", "--inbox").out == f"{shell.state / 'inbox'}\n"
+    monkeypatch.setenv("ELYSIACTL_INBOX", str(tmp_path / "drops"))
+    assert shell.call("where", "--inbox").out == f"{tmp_path / 'drops'}\n"
+    assert not (shell.state / "inbox").exists()
+    assert not (tmp_path / "drops").exists()
+
+
 def test_where_falls_back_and_says_so(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shell.call("where").out == f"{shell.state}\n"
     monkeypatch.delenv("ELYSIACTL_CHECKPOINT_DB_DIR")

@@ -7,6 +7,7 @@ import pytest
 from sync_world import World, sha256
 
 from elysia_dagster.checkpoint import queries
+from elysia_dagster.checkpoint.tally import tally_failures
 from elysia_dagster.errors import Interrupted
 from elysia_dagster.models import RunStatus
 from elysia_dagster.sync.cleanup import cleanup_checkpoints
@@ -62,6 +63,11 @@ def _live_through(world: World) -> None:
         world.finish(manifest, stopping)
     run = world.resume(manifest.run_id)
     assert (run.status, run.error_count, run.success_count) == (RunStatus.FAILED, len(BAD), 5)
+    (tally,) = tally_failures(database)
+    assert (tally.due, tally.pending, tally.used_up) == (0, 0, 0)
+    assert tally.waiting + tally.permanent == len(BAD)
+    assert tally.waiting >= 1
+    assert tally.next_due is not None
     assert queries.count_outcomes(database, run.run_id) == {"indexed": 3, "superseded": 1, "changeset": 1}
     held = {
         "repo/pkg/ü.py": sha256("ü = 1\n"),

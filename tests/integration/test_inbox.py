@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ from elysia_dagster.checkpoint import runs
 from elysia_dagster.cli import run
 from elysia_dagster.defs.config import ReadChangesetConfig, request_of
 from elysia_dagster.defs.inbox_sensor import inbox_sensor
+from elysia_dagster.defs.jobs import changeset_to_collection
+from elysia_dagster.defs.wiring import resources
+from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.inbox.outcome import Asked
 from elysia_dagster.sync.cleanup import cleanup_checkpoints
 from elysia_dagster.sync.engine import Engine
@@ -153,17 +157,16 @@ def test_a_tick_that_was_not_heard_asks_again_under_the_same_key(world: InboxWor
 def test_an_outage_is_asked_for_again_after_a_while_and_goes_on(world: InboxWorld, monkeypatch: Any) -> None:
     world.write("1.jsonl", "web", "first")
     world.write("2.jsonl", "web", "second")
-    monkeypatch.setenv("ELYSIACTL_STORE", "weaviate:http://127.0.0.1:1?grpc_port=1")
-    monkeypatch.setenv("ELYSIACTL_STORE_RETRY", "0.1")
     (request,), _ = world.look()
-    assert not world.carry_out(request)
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "store", _no_store)
+        assert not world.carry_out(request)
     requests, said = world.look()
     assert requests == []
     assert "1.jsonl is asked for again at" in said
     assert "2.jsonl waits for 1.jsonl (waiting) in repository web" in said
     file = world.files()["1.jsonl"]
     assert (file.state.value, file.attempt) == ("waiting", 1)
-    monkeypatch.delenv("ELYSIACTL_STORE")
     _wait_no_longer(world)
     (again,), _ = world.look()
     assert again.run_key != request.run_key
@@ -240,6 +243,49 @@ def test_with_keep_settled_files_stay_and_only_another_content_counts(make_world
         for request in world.look()[0]:
             world.carry_out(request)
     assert world.texts() == {"web/a.py": "second"}
+
+
+def test_applied_to_one_collection_a_file_is_not_applied_to_another(world: InboxWorld, monkeypatch: Any) -> None:
+    world.write("1.jsonl", "web", "first")
+    world.settle()
+    monkeypatch.setenv("ELYSIACTL_COLLECTION", "Other")
+    world.write("1.jsonl", "web", "first")
+    world.settle()
+    assert len(world.runs_of("1.jsonl")) == 2
+    assert {run.tags["elysiactl/collection"] for run in world.runs_of("1.jsonl")} == {COLLECTION, "Other"}
+
+
+def test_with_a_state_that_was_lost_the_same_file_is_applied_anew(world: InboxWorld) -> None:
+    """Dagster still knows the run of the same name and bytes, which has succeeded."""
+    world.write("1.jsonl", "web", "first")
+    world.settle()
+    shutil.rmtree(world.state)
+    world.write("1.jsonl", "web", "first")
+    world.settle()
+    assert world.texts() == {"web/a.py": "first"}
+    assert len(world.runs_of("1.jsonl")) == 2
+
+
+def test_a_canceled_run_is_held_until_somebody_goes_on_with_it_or_takes_the_file_out(world: InboxWorld) -> None:
+    world.write("1.jsonl", "web", "first")
+    (request,), _ = world.look()
+    assert request.run_key is not None
+    run = world.instance.create_run_for_job(
+        changeset_to_collection.to_job(name="sync_changeset", resource_defs=resources()),
+        run_config=request.run_config,
+        tags={**request.tags, "dagster/run_key": request.run_key},
+    )
+    assert "1.jsonl is being applied" in world.look()[1]
+    world.instance.report_run_canceled(run)
+    world.write("2.jsonl", "web", "second")
+    requests, said = world.look()
+    assert requests == []
+    assert "1.jsonl is held: Its Dagster run was canceled." in said
+    assert "2.jsonl waits for 1.jsonl (held) in repository web" in said
+    (world.inbox / "1.jsonl").unlink()
+    world.settle()
+    assert world.texts() == {"web/a.py": "second"}
+    assert world.states() == {"1.jsonl": "refused", "2.jsonl": "applied"}
 
 
 def test_old_rows_go_with_cleanup_and_a_name_that_was_forgotten_still_comes_too_late(world: InboxWorld) -> None:
@@ -332,6 +378,10 @@ def _all_done(keys: list[str], applied: list[str]) -> dict[str, Any]:
 
 def _raise_bug(*_: Any, **__: Any) -> None:
     raise RuntimeError("a bug")
+
+
+def _no_store(*_: Any) -> None:
+    raise StoreUnavailable("The store does not answer.", next_step="Start it.")
 
 
 def _wait_no_longer(world: InboxWorld) -> None:

@@ -1,6 +1,7 @@
 """What each part of the package may import, by its sources and by what a process that imported it holds."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,10 +69,14 @@ def test_loading_the_definitions_opens_nothing(tmp_path: Path) -> None:
         "    if event in ('sqlite3.connect', 'socket.connect', 'os.mkdir'): touched.append((event, args))\n"
         "sys.addaudithook(hear)\n"
         "import elysia_dagster.definitions as loaded\n"
-        "loaded.definitions.get_job_def('sync_changeset')\n"
+        "repository = loaded.definitions.get_repository_def()\n"
+        "assert len(repository.get_all_jobs()) >= 5 and len(repository.schedule_defs) >= 4\n"
         "assert not [each for each in touched if '__pycache__' not in str(each)], touched\n"
     )
     state = tmp_path / "state"
-    environment = {"ELYSIACTL_CHECKPOINT_DB_DIR": str(state), "ELYSIACTL_BATCH_SIZE": "not a number"}
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+    wrong = [{"BATCH_SIZE": "not a number"}, {"CLEANUP_CRON": "every night", "TIMEZONE": "Mars/Base"}]
+    for settings in wrong:
+        environment = {f"ELYSIACTL_{name}": value for name, value in settings.items()}
+        environment.update({"ELYSIACTL_CHECKPOINT_DB_DIR": str(state), "PYTHONPATH": os.pathsep.join(sys.path)})
+        subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=120)
     assert not state.exists()

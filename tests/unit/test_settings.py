@@ -9,6 +9,7 @@ import pytest
 from elysia_dagster import settings as module
 from elysia_dagster.errors import CheckpointError, UsageError
 from elysia_dagster.settings import DATABASE_NAME, Settings
+from elysia_dagster.sync.notify import secrets_of
 
 VALUES = {str: ("some text", "some text"), int: ("17", 17), float: ("2.5", 2.5)}
 SECRET = "sk-very-secret"
@@ -116,8 +117,8 @@ def test_what_may_stand_in_no_text() -> None:
         notify_url="https://host/hook",
         checkpoint_db_url="postgresql+psycopg://me:p%40ss@host/name",
     )
-    assert set(settings.secrets()) == {SECRET, "https://host/hook", settings.checkpoint_db_url, "p@ss"}
-    assert Settings().secrets() == []
+    assert set(secrets_of(settings)) == {SECRET, "https://host/hook", settings.checkpoint_db_url, "p@ss"}
+    assert secrets_of(Settings()) == []
 
 
 KEYS = ["ELYSIACTL_WEAVIATE_API_KEY", "elysiactl_WEAVIATE_API_KEY", "WCD_API_KEY", "ELYSIACTL_OPENAI_API_KEY"]
