@@ -104,16 +104,22 @@ def cleanup_metadata(report: CleanupReport) -> Metadata:
 
 
 def report_metadata(report: SyncReport) -> Metadata:
-    """What became of a run: counts, speed, commits, first failures, checks, and what to type next."""
+    """What became of a run: counts, what to type next, first failures, speed, commits, checks.
+
+    The page shows the first seven rows or so of an event: what is needed at night comes first.
+    """
     run = report.run
-    entries: Metadata = {
-        "sync run": run.run_id,
-        "status": run.status.value,
+    entries: Metadata = {"sync run": run.run_id, "status": run.status.value}
+    if report.repair_command:  # as text: Markdown is behind a click
+        entries["repair"] = report.repair_command
+    entries |= {
         "lines": run.total_lines,
         "lines completed": run.success_count,
         "lines failed": run.error_count,
-        "lines by outcome": counts_table(report.outcomes),
     }
+    if report.failures:
+        entries["first failures"] = failures_table(report.failures)
+    entries["lines by outcome"] = counts_table(report.outcomes)
     if speed := _lines_per_second(run):
         entries["lines/s"] = speed
     if report.objects is not None:
@@ -123,12 +129,8 @@ def report_metadata(report: SyncReport) -> Metadata:
         entries["repositories moved"] = table(("repository", "commit", "before"), rows[:SHOWN_REPOSITORIES])
     if report.gaps:
         entries["gaps"] = MetadataValue.md("\n".join(f"- {_cell(gap)}" for gap in report.gaps))
-    if report.failures:
-        entries["first failures"] = failures_table(report.failures)
     for check in report.checks:
         entries[f"check: {check.name}"] = f"{'passed' if check.passed else 'FAILED'}: {check.detail}"
-    if report.repair_command:
-        entries["repair"] = MetadataValue.md(f"`{report.repair_command}`")
     return entries
 
 

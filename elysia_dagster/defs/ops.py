@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 
-from dagster import Failure, MetadataValue, OpExecutionContext, op
+from dagster import Failure, OpExecutionContext, op
 
 from elysia_dagster.checkpoint import claims, clock, lookup, queries, reconciling
 from elysia_dagster.defs.checks import events_of
@@ -203,6 +203,6 @@ def _judge(report: SyncReport, *, fail_on_failed_lines: bool) -> None:
         raise Failure(
             description=f"{run.error_count} of {run.total_lines} lines of run {run.run_id} failed, all others are "
             f"applied. Try them again with: {report.repair_command}",
-            metadata={**report_metadata(report), "repair": MetadataValue.md(f"`{report.repair_command}`")},
+            metadata=report_metadata(report),
             allow_retries=False,
         )
