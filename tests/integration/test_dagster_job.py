@@ -132,7 +132,7 @@ def test_failed_lines_fail_the_job_unless_told_otherwise(world: "World") -> None
     run_id = world.the_run()
     repair = f"elysiactl index retry --run-id {run_id}"
     assert reason == (f"1 of 6 lines of run {run_id} failed, all others are applied. Try them again with: {repair}")
-    assert metadata["finalize_run"]["repair"].value == f"`{repair}`"
+    assert metadata["finalize_run"]["repair"].value == repair
     assert "| 1 | missing\\|.py | " in metadata["finalize_run"]["first failures"].value
     assert metadata["upsert_batches"]["first failures"].value == metadata["finalize_run"]["first failures"].value
     assert "| indexed | 3 | ████████████████████ |" in metadata["finalize_run"]["lines by outcome"].value
