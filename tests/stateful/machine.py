@@ -284,12 +284,13 @@ class Machine(RuleBasedStateMachine):
         self._played["rebuilt"] += 1
         self._world.collection = into
         self._model.start_over(self._state.newest_sequence(), commits)
+        self.another_process()  # with the settings that go with the new collection, as its operator sets them
 
     @rule()
     def another_process(self) -> None:
         """What a process has in hand of database and store is of no importance to the next one."""
         self._world.engine.close()
-        self._world.engine = other_embedder.teach(self._world.open_engine())
+        self._world.engine = other_embedder.teach(self._world.open_engine(embedder=self._spec))
 
     # in the end
 
