@@ -88,7 +88,7 @@ class Operator:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """Debian's, since nothing is downloaded here."""
     program = shutil.which("chromium")
@@ -100,7 +100,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def faulty(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DagsterProcesses, FaultFile]]:
     """Web server and daemon; ``chromium`` comes first, since without it they are not needed."""
     with faulty_dagster(tmp_path_factory.mktemp("dagster")) as running:
