@@ -113,7 +113,7 @@ def _page(context: BrowserContext) -> Page:
     return page
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def schedule_turned_on(
     faulty: tuple[DagsterProcesses, FaultFile], chromium: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -29,8 +29,8 @@ COLLECTION = "Demo"
 
 PROPERTIES = frozenset(each.name for each in fields(StoreObject)) - {"id", "vector"}
 
-KEPT_FILES = {"changeset.jsonl", "plan.arrow", "plan-retry.arrow"}
-"""What a finished run leaves in its folder: enough to try its failed lines again."""
+KEPT_FILES = {"changeset.jsonl", "plan.arrow", "plan-retry.arrow", "measures.json"}
+"""What a finished run leaves in its folder: enough to try its failed lines again, and what its stages took."""
 
 Key = tuple[str, str]
 """Repository and path."""
