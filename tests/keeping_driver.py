@@ -4,32 +4,19 @@ As a script: ``keeping_driver.py JOB CONFIG`` executes a job with fault points; 
 ``FAULT`` and ``POINTS``.
 """
 
-import importlib.util
 import json
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from dagster import DagsterInstance, Definitions, JobDefinition, RetryPolicy
+from loading import load
 
 from elysia_dagster.defs.executor import sync_executor
 from elysia_dagster.defs.keeping_jobs import KEEPING_JOBS
 from elysia_dagster.defs.wiring import resources
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
 
 dagster_driver = load("dagster_driver", Path(__file__).parent / "crash" / "dagster_driver.py")
 

@@ -1,14 +1,12 @@
 """Promises 1, 2, 6 and 9 for the Dagster job: killed in the middle of a stage, then taken up in every way there is."""
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
+from loading import load
 
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
@@ -18,17 +16,6 @@ MULTIPROCESS = {
     "config": {"multiprocess": {"start_method": {"forkserver": {"preload_modules": ["elysia_dagster.definitions"]}}}}
 }
 """As a deployment would have it whose steps should begin soon; the tests of the job use the default way, too."""
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 world_module = load("dagster_world", Path(__file__).parents[1] / "dagster_world.py")

@@ -1,6 +1,5 @@
 """Dagster runs whose worker is gone are closed by the sensor, and no other: then they are re-executed from failure."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from code_server import code_server, launch, wait_until
@@ -19,6 +17,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun,
 from dagster._core.events import EngineEventData
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from loading import load
 
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner, liveness_since, this_host
 from elysia_dagster.definitions import definitions
@@ -28,17 +27,6 @@ from elysia_dagster.defs.worker import WORKER_ENTRY
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
 )
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 world_module = load("dagster_world", Path(__file__).parents[1] / "dagster_world.py")

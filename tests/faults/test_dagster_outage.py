@@ -1,10 +1,7 @@
 """The same by the other driver: a Dagster job whose server dies for good in the middle of its upsert."""
 
-import importlib.util
 import logging
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from code_server import code_server, ended, launch
@@ -14,6 +11,7 @@ from crash.scenario import BLANK, delete, on_disk
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
 from faults.mortal import MortalServer
+from loading import load
 
 pytestmark = [
     pytest.mark.weaviate,
@@ -21,17 +19,6 @@ pytestmark = [
         "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
     ),
 ]
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 TESTS = Path(__file__).parents[1]

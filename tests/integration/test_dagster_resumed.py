@@ -1,6 +1,5 @@
 """The job when something comes between: an outage, an end by force, the other driver, a step that dies."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -8,12 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from code_server import code_server, ended, launch, wait_until
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
+from loading import load
 
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.engine import Engine
@@ -21,17 +20,6 @@ from elysia_dagster.sync.engine import Engine
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
 )
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 TESTS = Path(__file__).parents[1]

@@ -1,15 +1,13 @@
 """``retry_failed_lines``: which lines it tries, what it leaves alone, and what it shows."""
 
-import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from dagster import DagsterInstance
+from loading import load
 
 from elysia_dagster.checkpoint import claims, lookup
 from elysia_dagster.checkpoint.owner import Owner
@@ -20,17 +18,6 @@ from elysia_dagster.sync.retry import retry_run
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
 )
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 TESTS = Path(__file__).parents[1]

@@ -1,12 +1,10 @@
 """The schedules: off by default, one run at a time, and a tick that starts nothing says why."""
 
-import importlib.util
 import json
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from dagster import (
@@ -17,6 +15,7 @@ from dagster import (
     ScheduleDefinition,
     build_schedule_context,
 )
+from loading import load
 
 from elysia_dagster.defs.keeping_jobs import CLEANUP, COLLECT, KEEPING_JOBS, RECONCILE, RETRY
 from elysia_dagster.defs.schedules import NO_DATABASE, schedules
@@ -25,17 +24,6 @@ from elysia_dagster.errors import UsageError
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
 )
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 TESTS = Path(__file__).parents[1]

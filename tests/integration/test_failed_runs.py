@@ -1,20 +1,18 @@
 """Failed runs are told of, in the log and by a webhook; a webhook that fails hides none, and its address is kept."""
 
-import importlib.util
 import json
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from dagster import DagsterInstance, build_sensor_context
+from loading import load
 
 from elysia_dagster.definitions import definitions
 from elysia_dagster.defs.failed_runs import FROM_OUTSIDE, report_failed_runs
@@ -25,17 +23,6 @@ from elysia_dagster.sync.notify import Notice, send_notice
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
 )
-
-
-def load(name: str, path: Path) -> ModuleType:
-    """A module beside the tests, which are no package."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 TESTS = Path(__file__).parents[1]
