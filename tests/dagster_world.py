@@ -163,12 +163,15 @@ class World:
         embedder = open_embedder("hashing")
         wanted = {}
         for path, text in self.documents.items():
+            content_hash = hashlib.sha256(text.encode()).hexdigest()
             chunks = chunk_text(text, path)
             vectors = embedder.embed([chunk.text for chunk in chunks])
             for chunk, vector in zip(chunks, vectors, strict=True):
                 wanted[object_id(COLLECTION, "repo", path, chunk.index)] = (
-                    hashlib.sha256(text.encode()).hexdigest(),
-                    write_hash(chunk.text, vector, embedder.model_id, CHUNKER_ID),
+                    content_hash,
+                    write_hash(
+                        chunk.text, vector, model_id=embedder.model_id, chunker=CHUNKER_ID, content_hash=content_hash
+                    ),
                 )
         return wanted
 

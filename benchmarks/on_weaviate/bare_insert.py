@@ -47,7 +47,13 @@ def sync(order: WorkOrder, embedder: CountingEmbedder) -> dict[str, int]:
             made = [each for document in some for each in _properties(order.collection, document)]
             vectors = embedder.array([each["content"] for each in made])
             known_by = [
-                write_hash(each["content"], vector, CommonEmbedder.model_id, CHUNKER_ID)
+                write_hash(
+                    each["content"],
+                    vector,
+                    model_id=CommonEmbedder.model_id,
+                    chunker=CHUNKER_ID,
+                    content_hash=each["content_hash"],
+                )
                 for each, vector in zip(made, vectors, strict=True)
             ]
             answer = collection.data.insert_many(

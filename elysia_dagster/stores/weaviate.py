@@ -41,10 +41,8 @@ class WeaviateStore:
     rewrites_identical: bool = False
     """An object found unchanged keeps its old place in the vector index, or none (server 1.38.11)."""
 
-    takes_calls_at_once: bool = False
-    """Threads may share it. Two batches at once left a stale object once, where a process was stopped past its lease,
-    overtaken by a newer changeset and woken (`tests/crash/test_two_hosts.py`, on a busy machine): until that is
-    understood, one at a time."""
+    takes_calls_at_once: bool = True
+    """Threads may share it. A server works at one insert beside the steps of another that wait."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         """Raises ``UsageError`` for an address that does not parse."""

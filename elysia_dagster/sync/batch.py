@@ -57,9 +57,12 @@ class EmbeddedBatch:
     """Chunks embedded for it in this process: 0 where the vectors came from a file."""
 
 
-def write_hash(text: str, vector: np.ndarray, model_id: str, chunker: str) -> str:
-    """What an object is known by: SHA-256 in hex of chunk text, vector, model and chunker."""
-    digest = hashlib.sha256(f"{model_id}\0{chunker}\0".encode())
+def write_hash(text: str, vector: np.ndarray, *, model_id: str, chunker: str, content_hash: str | None) -> str:
+    """What an object is known by: SHA-256 in hex of its document's content hash, chunk text, vector, model and chunker.
+
+    The document's, since other versions of it may have chunks of the same text, at other lines.
+    """
+    digest = hashlib.sha256(f"{model_id}\0{chunker}\0{content_hash}\0".encode())
     digest.update(text.encode())
     digest.update(b"\0")
     digest.update(np.ascontiguousarray(vector, dtype="<f4").tobytes())

@@ -110,9 +110,16 @@ class BatchMaker:
             return _without_vectors(number, prepared)
         paid = dict(zip(texts_of(saved), saved.vectors, strict=True)) if saved is not None else {}
         changes, vectors = self._embed(prepared, paid)
-        texts = (chunk.text for change in changes for chunk in change.chunks)
+        chunks = ((change, chunk) for change in changes for chunk in change.chunks)
         hashes = tuple(
-            write_hash(text, vector, embedder.model_id, CHUNKER_ID) for text, vector in zip(texts, vectors, strict=True)
+            write_hash(
+                chunk.text,
+                vector,
+                model_id=embedder.model_id,
+                chunker=CHUNKER_ID,
+                content_hash=change.content_hash,
+            )
+            for (change, chunk), vector in zip(chunks, vectors, strict=True)
         )
         batch = EmbeddedBatch(
             number=number,

@@ -162,7 +162,7 @@ class Mender:
     def _objects(self, change: PreparedChange, vectors: np.ndarray) -> list[StoreObject]:
         model = self._work.embedder.model_id
         hashes = tuple(
-            write_hash(chunk.text, vector, model, CHUNKER_ID)
+            write_hash(chunk.text, vector, model_id=model, chunker=CHUNKER_ID, content_hash=change.content_hash)
             for chunk, vector in zip(change.chunks, vectors, strict=True)
         )
         batch = EmbeddedBatch(

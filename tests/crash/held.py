@@ -50,7 +50,7 @@ def weaviate_holds(url: str, collection: str, *, vector: str = "", tenant: str =
         objects = list(handle.iterator(include_vector=True, cache_size=page))
         counted = handle.aggregate.over_all(total_count=True).total_count
         assert counted == len(objects), f"the server counts {counted} objects and lists {len(objects)}"
-        return [_held(str(each.uuid), _the_vector(each.vector, vector), each.properties) for each in objects]
+        return [held(each, vector) for each in objects]
 
     return asking(url, read)
 
@@ -82,6 +82,11 @@ def asking(url: str, question: Callable[[Any], Answer]) -> Answer:
 def drop_collection(url: str, collection: str) -> None:
     """Removes a collection; one that is not there is no error."""
     asking(url, lambda client: client.collections.delete(collection))
+
+
+def held(found: Any, vector: str = "") -> Held:
+    """An object that the client gave, with that vector of it, or the only one; None where it has none."""
+    return _held(str(found.uuid), _the_vector(found.vector, vector), found.properties)
 
 
 def _the_vector(vectors: Mapping[str, Any], name: str) -> Sequence[float] | None:

@@ -130,6 +130,7 @@ def expected_objects(key: Key, text: str, collection: str = COLLECTION, spec: st
     embedder = FoldedEmbedder() if spec == FOLDED else open_embedder(spec)
     vectors = embedder.embed([chunk.text for chunk in chunks])
     content = text.encode()
+    content_hash = hashlib.sha256(content).hexdigest()
     objects = (
         Held(
             id=object_id(collection, repository, path, chunk.index),
@@ -147,8 +148,10 @@ def expected_objects(key: Key, text: str, collection: str = COLLECTION, spec: st
                 "end_line": chunk.end_line,
                 "size_bytes": len(content),
                 "line_count": len(text.removesuffix("\n").split("\n")),
-                "content_hash": hashlib.sha256(content).hexdigest(),
-                "write_hash": write_hash(chunk.text, vector, embedder.model_id, CHUNKER_ID),
+                "content_hash": content_hash,
+                "write_hash": write_hash(
+                    chunk.text, vector, model_id=embedder.model_id, chunker=CHUNKER_ID, content_hash=content_hash
+                ),
             },
             vector=vector,
         )

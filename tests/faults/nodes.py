@@ -7,8 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from crash.held import WEAVIATE_TOLERANCE, Held, asking
+from crash.held import WEAVIATE_TOLERANCE, Held, asking, held
 from crash.oracle import COLLECTION, Line, Oracle, assert_collection
 from weaviate.classes.config import ConsistencyLevel
 from weaviate_server import WeaviateCluster, WeaviateServer
@@ -46,14 +45,7 @@ def held_by(node: WeaviateServer, collection: str = COLLECTION) -> list[Held]:
 
     def read(client: Any) -> list[Held]:
         handle = client.collections.use(collection).with_consistency_level(ConsistencyLevel.ONE)
-        return [
-            Held(
-                id=str(each.uuid),
-                properties=each.properties,
-                vector=np.asarray(next(iter(each.vector.values())), dtype=np.float32),
-            )
-            for each in handle.iterator(include_vector=True, cache_size=1000)
-        ]
+        return [held(each) for each in handle.iterator(include_vector=True, cache_size=1000)]
 
     return asking(node.url, read)
 

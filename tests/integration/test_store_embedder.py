@@ -1,5 +1,6 @@
 """``--embedder store``: the store makes the vectors; the ledger holds the collection to the name of its model."""
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -52,7 +53,9 @@ def test_objects_go_without_a_vector_and_their_hash_tells_text_and_model(
     hashes = {each.relative_path: each.write_hash for each in store.objects.values()}
     no_vector = StoreEmbedder(MODEL).embed([""])[0]
     chunker = light_world.query("SELECT DISTINCT chunker FROM documents")[0][0]
-    assert hashes["b.py"] == write_hash("x = 1\n", no_vector, f"store:{MODEL}", chunker)
+    content_hash = hashlib.sha256(b"x = 1\n").hexdigest()
+    known_by = write_hash("x = 1\n", no_vector, model_id=f"store:{MODEL}", chunker=chunker, content_hash=content_hash)
+    assert hashes["b.py"] == known_by
     store.take_sent()
     light_world.sync(line("a.py", op="modify"), line("b.py", "x = 2\n", op="modify"), embedder="store")
     assert store.take_sent() == ["repo/b.py"], "what is unchanged is not sent again"

@@ -79,6 +79,14 @@ SENDING: tuple[Mutant, ...] = (
         tests=("crash/test_read_back.py::test_what_was_acknowledged_and_not_replaced_is_sent_again",),
     ),
     Mutant(
+        name="known-without-its-document",
+        file="sync/batch.py",
+        before="{chunker}\\0{content_hash}\\0",
+        after="{chunker}\\0",
+        loses="a chunk that another version of the document has too, at other lines, is taken for this one's",
+        tests=("crash/test_two_hosts.py::test_stopped_overtaken_and_woken[sending:1-newer_elsewhere]",),
+    ),
+    Mutant(
         name="read-back-once",
         file=SEND,
         before="            if self._differing(differing):\n",

@@ -13,6 +13,7 @@ from elysia_dagster.sync.planfile import PlannedChange
 from elysia_dagster.sync.winners import ChangeKind
 
 MODEL, CHUNKER, DIMENSIONS = "model-1", "chunker-1", 8
+CONTENT_HASH = "ab" * 32
 
 
 def planned(line: int) -> PlannedChange:
@@ -48,7 +49,7 @@ def batch_of(lines: int, dimensions: int = DIMENSIONS) -> EmbeddedBatch:
                 planned=planned(line),
                 action=Action.WRITE,
                 outcome=Outcome.INDEXED,
-                content_hash="ab" * 32,
+                content_hash=CONTENT_HASH,
                 size_bytes=7,
                 line_count=3,
                 modified_at=1.5,
@@ -57,7 +58,10 @@ def batch_of(lines: int, dimensions: int = DIMENSIONS) -> EmbeddedBatch:
             )
         )
     vectors = generator.standard_normal((len(texts), dimensions), dtype=np.float32)
-    hashes = tuple(write_hash(text, vector, MODEL, CHUNKER) for text, vector in zip(texts, vectors, strict=True))
+    hashes = tuple(
+        write_hash(text, vector, model_id=MODEL, chunker=CHUNKER, content_hash=CONTENT_HASH)
+        for text, vector in zip(texts, vectors, strict=True)
+    )
     return EmbeddedBatch(number=4, changes=tuple(changes), vectors=vectors, write_hashes=hashes, embedded=len(texts))
 
 
