@@ -29,7 +29,9 @@ in the middle of one; before chunks are removed that a newer run may have writte
 unlink. A lease is looked at before a request, so that ``intended`` sends nothing late."""
 
 IS_LONG = os.environ.get("LONG") == "1"
-THIRD: tuple[Line, ...] = (inline(("alpha", "third.py"), text_of("third")), inline(("beta", "third.py"), text_of("b")))
+THIRD: tuple[Line, ...] = tuple(
+    inline((repository, "third.py"), text_of(f"third_{repository}")) for repository in ("alpha", "beta", "gamma")
+)
 
 
 def freeze(stage: Stage, place: str) -> Child:
