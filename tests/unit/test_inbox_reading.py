@@ -83,6 +83,8 @@ def test_an_empty_file_and_one_of_blanks_hold_no_repository(tmp_path: Path) -> N
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 1000)[:-12], "is broken"),
         ("a.jsonl.zst", zstandard.compress(b"{}\n" * 1000)[:-3], "is broken"),
     ],
+    # named: a packed file holds the second in which it was packed, and every worker has to collect the same tests
+    ids=["no-record", "no-record-packed", "no-gzip", "gzip-as-zstd", "cut-gzip", "cut-zstd"],
 )
 def test_a_file_that_is_no_changeset_is_told(tmp_path: Path, name: str, data: bytes, said: str) -> None:
     with pytest.raises(InputError, match=said) as error:
