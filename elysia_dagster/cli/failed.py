@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from elysia_dagster.cli.options import command, run_id_option
-from elysia_dagster.cli.status import checkpoint, show_failed_lines
+from elysia_dagster.cli.status import show_failed_lines
 from elysia_dagster.cli.terminal import Terminal
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import Settings
+from elysia_dagster.sync.existing import existing_checkpoint
 
 if TYPE_CHECKING:
     from elysia_dagster.checkpoint.database import Database
@@ -51,7 +52,7 @@ def failed(
 
     from elysia_dagster.cli.outlet import outlet
 
-    with checkpoint(settings) as database:
+    with existing_checkpoint(settings) as database:
         if database is None and run_id:
             raise UsageError(f"There is no run {run_id}.", next_step="No changeset was applied yet.")
         if as_changeset:

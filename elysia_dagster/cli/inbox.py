@@ -3,9 +3,9 @@
 import click
 
 from elysia_dagster.cli.options import command
-from elysia_dagster.cli.status import checkpoint
 from elysia_dagster.cli.terminal import Terminal, moment
 from elysia_dagster.settings import Settings
+from elysia_dagster.sync.existing import existing_checkpoint
 
 _LATEST_FILES = 50
 _STYLES = {"refused": "red", "held": "yellow", "applied": "dim"}
@@ -23,7 +23,7 @@ def inbox(terminal: Terminal, limit: int, as_json: bool) -> int:
     Example: elysiactl index inbox
     """
     settings = Settings.from_environment()
-    with checkpoint(settings) as database:
+    with existing_checkpoint(settings) as database:
         from elysia_dagster.checkpoint.inbox import InboxRecords, inbox_name
         from elysia_dagster.cli.listing import Listing
 

@@ -3,19 +3,13 @@
 Reads only, and imports no more than that takes.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import click
 
 from elysia_dagster.cli.options import command, run_id_option
 from elysia_dagster.cli.terminal import Terminal
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import Settings
-
-if TYPE_CHECKING:
-    from elysia_dagster.checkpoint.database import Database
+from elysia_dagster.sync.existing import existing_checkpoint
 
 _LATEST_RUNS = 20
 _MOST_FAILED_LINES = 1000
@@ -41,7 +35,7 @@ def status(terminal: Terminal, summary: bool, only_failed: bool, run_id: str | N
     if only_failed:
         return show_failed_lines(terminal, run_id, as_json=as_json)
 
-    with checkpoint(Settings.from_environment()) as database:
+    with existing_checkpoint(Settings.from_environment()) as database:
         from elysia_dagster.cli import tables
 
         if database is None:
@@ -57,7 +51,7 @@ def status(terminal: Terminal, summary: bool, only_failed: bool, run_id: str | N
 
 def show_failed_lines(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:
     """Failed lines of a run, or of all, as a table or as one JSON list. Raises ``UsageError``."""
-    with checkpoint(Settings.from_environment()) as database:
+    with existing_checkpoint(Settings.from_environment()) as database:
         from elysia_dagster.cli import tables
 
         if database is None:
@@ -65,22 +59,6 @@ def show_failed_lines(terminal: Terminal, run_id: str | None, *, as_json: bool) 
         limit = _ALL if as_json else _MOST_FAILED_LINES
         tables.show_failed(terminal, database, run_id, limit=limit, as_json=as_json)
     return 0
-
-
-@contextmanager
-def checkpoint(settings: Settings) -> "Iterator[Database | None]":
-    """The checkpoint database, or None where there is none: looking makes nothing."""
-    target = settings.find_database()
-    if target is None:
-        yield None
-        return
-    from elysia_dagster.checkpoint.database import open_database
-
-    database = open_database(target, timeout_s=settings.sqlite_timeout_s)
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def _no_runs(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:

@@ -22,7 +22,8 @@ from elysia_dagster.checkpoint.owner import Liveness, this_host
 from elysia_dagster.defs.worker import worker_of
 from elysia_dagster.errors import ElysiaError
 from elysia_dagster.settings import Settings
-from elysia_dagster.sync.standing import existing_checkpoint, standing_of
+from elysia_dagster.sync.existing import existing_checkpoint
+from elysia_dagster.sync.standing import standing_of
 
 UNDER_WAY = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 """What a run is whose worker should live. One that is STARTING and never got a process is left to Dagster's own run

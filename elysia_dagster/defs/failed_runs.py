@@ -13,8 +13,9 @@ from dagster import (
 from elysia_dagster.defs.dead_runs import ancestry
 from elysia_dagster.errors import ElysiaError
 from elysia_dagster.settings import Settings
+from elysia_dagster.sync.existing import existing_checkpoint
 from elysia_dagster.sync.notify import Notice, send_notice
-from elysia_dagster.sync.standing import Standing, existing_checkpoint, standing_of
+from elysia_dagster.sync.standing import Standing, standing_of
 
 FROM_OUTSIDE = "This run has been marked as failed from outside the execution context."
 """What Dagster says of a run whose worker died under its code server; the event before says what it died of."""

@@ -26,7 +26,7 @@ from elysia_dagster.defs.keeping_jobs import CLEANUP, COLLECT, RECONCILE, RETRY
 from elysia_dagster.errors import UsageError
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.due import find_due
-from elysia_dagster.sync.standing import existing_checkpoint
+from elysia_dagster.sync.existing import existing_checkpoint
 
 Reason = Callable[[Settings], str]
 """Why there is nothing to do now, '' where there is."""

@@ -1,16 +1,14 @@
 """Where the sync run of a Dagster run stands, in words: what is settled, and what to type next."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from elysia_dagster.checkpoint import queries, steps
 from elysia_dagster.checkpoint.claims import live_holder
-from elysia_dagster.checkpoint.database import Database, open_database
+from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.owner import this_host
 from elysia_dagster.checkpoint.records import RunRecord
 from elysia_dagster.models import RunStatus
-from elysia_dagster.settings import Settings
 from elysia_dagster.sync.finalize import FIRST_FAILURES
 
 
@@ -35,20 +33,6 @@ class Standing:
         if self.holder:
             return f"{settled}; {self.holder} works on it now."
         return f"{settled} and stay so; nothing is lost."
-
-
-@contextmanager
-def existing_checkpoint(settings: Settings) -> Iterator[Database | None]:
-    """The checkpoint database, or None where there is none: looking makes nothing. Raises ``CheckpointError``."""
-    target = settings.find_database()
-    if target is None:
-        yield None
-        return
-    database = open_database(target, timeout_s=settings.sqlite_timeout_s)
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def standing_of(database: Database, dagster_run_ids: Sequence[str]) -> Standing | None:
