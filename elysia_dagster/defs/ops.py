@@ -5,7 +5,7 @@ from collections import Counter
 
 from dagster import Failure, OpExecutionContext, op
 
-from elysia_dagster.checkpoint import claims, clock, lookup, queries, reconciling
+from elysia_dagster.checkpoint import clock, lookup, queries, reconciling
 from elysia_dagster.defs.checks import events_of
 from elysia_dagster.defs.config import CleanupCheckpointsConfig, FinalizeRunConfig, ReadChangesetConfig, request_of
 from elysia_dagster.defs.failures import failing_in_words
@@ -183,8 +183,8 @@ def _close(context: OpExecutionContext, work: Work) -> SyncReport | None:
     if work.run.dry_run:
         context.add_output_metadata(preview_metadata(preview_run(work)))
         return None
-    with RunPlan(work.folder) as whole:  # a re-execution may begin here: see upsert_batches
-        claims.claim_repositories(work.engine.database, work.lease, frozenset(whole.repositories))
+    with RunPlan(work.folder) as whole:  # a re-execution may begin here, after a retry that died: see upsert_batches
+        plan.take_up_plan(work, whole)
     return finalize.finalize_run(work)
 
 

@@ -67,12 +67,20 @@ def plan_batches(work: Work, *, asks_for_due: bool = True) -> BatchPlan:
         _plan_retried_lines(work)
     with RunPlan(work.folder) as plan:
         if not work.run.dry_run:
-            claims.claim_repositories(database, work.lease, frozenset(plan.repositories))
-            work.engine.faults("claimed")
-            settle_unsent(work, work.folder / UNSENT_NAME)
+            take_up_plan(work, plan)
             if plan.batches:  # else there is nothing that it would keep from being sent
                 work.check_failures()
         return BatchPlan(run_id=work.run.run_id, batches=plan.batches, repositories=tuple(plan.repositories))
+
+
+def take_up_plan(work: Work, plan: RunPlan) -> None:
+    """Claims the repositories of the plan on disk, and settles what it left of the lines that need no store.
+
+    Raises ``RepositoriesHeld``, ``LeaseLost``, ``Interrupted``, ``FailureBudgetSpent``.
+    """
+    claims.claim_repositories(work.engine.database, work.lease, frozenset(plan.repositories))
+    work.engine.faults("claimed")
+    settle_unsent(work, work.folder / UNSENT_NAME)
 
 
 def _ask_for_due_lines(work: Work) -> None:

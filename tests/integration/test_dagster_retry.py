@@ -195,6 +195,23 @@ def test_a_retry_that_died_half_way_is_taken_up(world: "World") -> None:
     assert states(world) == {first: "completed", second: "completed"}
 
 
+@pytest.mark.parametrize("point", ["claimed", "unsent-settled"])
+def test_a_run_re_executed_from_its_last_step_ends_what_a_retry_left(world: "World", point: str) -> None:
+    """A line that cannot be read needs no store: only the plan's step settles it, which is not executed again."""
+    world.changeset.write_text('{"path": 7}\n')
+    success, metadata, reason = driver.dagster_driver.attempt(world.run_config())
+    assert (success, "lines of run" in reason) == (False, True)
+    killed = driver.by_shell(world, JOB, fault=f"kill-run:{point}:1", run_id=world.the_run(), permanent=True)
+    assert world_module.was_killed(killed), killed.stderr
+    assert states(world) == {world.the_run(): "running"}
+    success, _, reason = driver.dagster_driver.attempt(world.run_config(), parent=metadata["run"])
+    assert (success, "lines of run" in reason) == (False, True), reason
+    assert states(world) == {world.the_run(): "failed"}
+    assert failed(world) == [(world.the_run(), 1, 1, 0)]
+    left = {each.name for each in (world.state / "work" / world.the_run()).iterdir()}
+    assert "plan-unsent.jsonl" not in left
+
+
 def test_a_sync_that_is_not_at_its_end_is_left_to_its_resume(world: "World", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAULT", "refused:before-finalize:1")
     world.changeset.write_text('{"path": "one.py", "op": "add", "repo": "repo"}\n')
