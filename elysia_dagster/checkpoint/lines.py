@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
-from elysia_dagster.checkpoint import clock
+from elysia_dagster.checkpoint import clock, lookup
 from elysia_dagster.checkpoint.bulk import BulkStatement
 from elysia_dagster.checkpoint.claims import Lease, lease_lost
 from elysia_dagster.checkpoint.collections import move_commit_of
@@ -252,6 +252,12 @@ def settled_lines_bitmap(database: Database, run_id: str, total_lines: int) -> b
                 for (line,) in slice_:
                     settled[line] = 1
     return settled
+
+
+def has_unsettled_lines(database: Database, run_id: str) -> bool:
+    """Whether a line of the run is not settled yet, or is a failed one that is asked for again."""
+    run = lookup.load_run(database, run_id)
+    return run.processed_lines < run.total_lines or bool(pending_lines(database, run_id))
 
 
 def pending_lines(database: Database, run_id: str) -> frozenset[int]:

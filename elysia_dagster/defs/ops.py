@@ -3,9 +3,9 @@
 import time
 from collections import Counter
 
-from dagster import Failure, OpExecutionContext, op
+from dagster import Failure, MetadataValue, OpExecutionContext, op
 
-from elysia_dagster.checkpoint import clock, lookup, queries, reconciling
+from elysia_dagster.checkpoint import clock, lines, lookup, queries, reconciling
 from elysia_dagster.defs.checks import events_of
 from elysia_dagster.defs.config import CleanupCheckpointsConfig, FinalizeRunConfig, ReadChangesetConfig, request_of
 from elysia_dagster.defs.failures import failing_in_words
@@ -100,12 +100,13 @@ def upsert_batches(context: OpExecutionContext, engine: EngineResource, stream: 
             plan.plan_batches(
                 work, asks_for_due=False
             )  # a re-execution may begin here: the claims may have gone to another run meanwhile
-            _upsert(context, work, stream)
+            context.add_output_metadata(_upsert(context, work, stream))
     with engine.opened(context.log) as opened:
         return _as_it_is(opened, stream.run_id)
 
 
-def _upsert(context: OpExecutionContext, work: Work, stream: BatchStream) -> None:
+def _upsert(context: OpExecutionContext, work: Work, stream: BatchStream) -> dict[str, MetadataValue]:
+    """Applies the stream's batches; what to show of it."""
     began = said = time.monotonic()
     began_at = clock.stamp()
     outcomes: Counter[str] = Counter()
@@ -127,16 +128,14 @@ def _upsert(context: OpExecutionContext, work: Work, stream: BatchStream) -> Non
     seconds = time.monotonic() - began
     context.log.info(f"{lines} lines settled in {batches} batches, {failed} of them failed, {chunks} chunks written.")
     failures = queries.failures_since(work.engine.database, work.run.run_id, began_at, limit=finalize.FIRST_FAILURES)
-    context.add_output_metadata(
-        written_metadata(
-            batches=batches,
-            lines=lines,
-            failed=failed,
-            chunks=chunks,
-            seconds=seconds,
-            outcomes=outcomes,
-            failures=failures,
-        )
+    return written_metadata(
+        batches=batches,
+        lines=lines,
+        failed=failed,
+        chunks=chunks,
+        seconds=seconds,
+        outcomes=outcomes,
+        failures=failures,
     )
 
 
@@ -183,8 +182,11 @@ def _close(context: OpExecutionContext, work: Work) -> SyncReport | None:
     if work.run.dry_run:
         context.add_output_metadata(preview_metadata(preview_run(work)))
         return None
-    with RunPlan(work.folder) as whole:  # a re-execution may begin here, after a retry that died: see upsert_batches
+    with RunPlan(work.folder) as whole:  # a re-execution may begin here: see upsert_batches
         plan.take_up_plan(work, whole)
+    if lines.has_unsettled_lines(work.engine.database, work.run.run_id):  # what a retry that died has asked for
+        plan.plan_batches(work, asks_for_due=False)
+        _upsert(context, work, BatchStream(run_id=work.run.run_id))
     return finalize.finalize_run(work)
 
 

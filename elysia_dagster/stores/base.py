@@ -21,7 +21,7 @@ class VectorStore(Protocol):
     """The longest that one ``upsert`` or ``delete_objects`` call may take, in seconds, retries included."""
 
     rewrites_identical: bool
-    """Whether an object that is written again just as it is gets anew what an interrupted write of it left out."""
+    """Whether an object that is written again with the vector it has gets anew what an interrupted write left out."""
 
     takes_calls_at_once: bool
     """Whether threads may read and delete while another one writes."""

@@ -59,7 +59,7 @@ PROPERTIES = (
     _name("language", "Language of the file, by its name"),
     _name("extension", "Extension of the file's name, with its dot"),
     _name("content_hash", "SHA-256 of the file's bytes, in hex"),
-    _name("write_hash", "SHA-256 of chunk text, vector, model and chunker, in hex"),
+    _name("write_hash", "SHA-256 of chunk text, vector, model, chunker and the document's content_hash, in hex"),
     Property(
         name="content", kind="text", about="Text of the chunk", tokenization="word", searchable=True, filterable=False
     ),

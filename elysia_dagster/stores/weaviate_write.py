@@ -159,8 +159,8 @@ class WeaviateWriter:
         """Removes what a request whose answer is not known has written, and nothing that was there before.
 
         An object that is there as it should be may lack its places in the indexes, and the same insert again gives it
-        none, since it finds nothing changed. An older version stays: the insert replaces it, and gives the new one its
-        places. Asked by id, past the indexes, one by one (see ``_delete_ids``).
+        none, since it finds nothing changed. An older version stays: it has its places, since one whose write was
+        interrupted goes before anything is inserted. Asked by id, past the indexes, one by one (see ``_delete_ids``).
         """
         written = []
         for each in objects:

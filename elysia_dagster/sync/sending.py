@@ -73,10 +73,11 @@ class StoreWriter:
         self._faults("verified")
 
     def _clear_interrupted(self, sending: Sending) -> None:
-        """Removes what is to be written again just as it is, where the store would leave it as it is.
+        """Removes what an interrupted write left, where something is to be written that would not make it whole.
 
-        Repair, so it deletes first: an object whose write was interrupted may lack its place in an index, which the
-        same write again does not give it. Asked for by an interrupted run, a suspect document, and ``force``.
+        Repair, so it deletes first: an object whose write was interrupted may lack its place in an index, and neither
+        the same write again nor a newer version with the same vector gives it one. Asked for by an interrupted run, a
+        suspect document, and ``force``.
         """
         store = self._work.store
         if store.rewrites_identical:
@@ -84,18 +85,16 @@ class StoreWriter:
         options = self._work.run.options
         is_forced = options is not None and options.force
         again = [
-            each
+            each.id
             for place, some in sending.objects.items()
             if is_forced or sending.removals[place].before in (DocumentState.WRITING, DocumentState.SUSPECT)
             for each in some
         ]
         if not again:
             return
-        held = store.fetch_hashes(self._collection.name, [each.id for each in again])
-        identical = [each.id for each in again if held.get(each.id) == each.write_hash]
-        if identical:
+        if held := list(store.fetch_hashes(self._collection.name, again)):
             self._work.heartbeat.ensure(store.request_timeout_s + LEASE_MARGIN_S)
-            store.delete_objects(self._collection.name, identical)
+            store.delete_objects(self._collection.name, held)
             self._faults("interrupted-cleared")
 
     def _write(self, objects: list[StoreObject]) -> list[str | None]:

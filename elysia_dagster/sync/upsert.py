@@ -4,6 +4,7 @@ intend (transaction) - insert - read back - remove what is left over - settle (t
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,9 +47,9 @@ class BatchReport:
 class BatchUpserter:
     """Applies embedded batches to the store and the checkpoint, one after the other.
 
-    Where the store takes calls of several threads, a batch is inserted while the one before is still on its way: no
-    document is in two batches of a run, so what holds for each batch holds for both. They are settled in their order,
-    since a line may have changes in several.
+    Where the store takes calls of several threads, a batch is inserted while the one before is still on its way: they
+    have no document in common, so what holds for each batch holds for both. They are settled in their order, since a
+    line may have changes in several.
 
     ``make_anew`` prepares a batch again whose documents have changed since; ``raw_line`` gives a line of the spool.
     """
@@ -68,6 +69,7 @@ class BatchUpserter:
         self._faults = work.engine.faults
         self._commits = commits
         self._make_anew = make_anew
+        self._in_hand: deque[frozenset[ledger.Key]] = deque()
         self._writer = StoreWriter(work, work.collection)
         self._tracker = LineTracker(raw_line)
         self._answers = lines.has_older_failures(self._database, work.lease)
@@ -85,6 +87,9 @@ class BatchUpserter:
             try:
                 for batch in batches:
                     self._work.pause_point()
+                    documents = _documents(batch)
+                    while self._are_in_hand(documents):  # lines that are planned again may ask for them again
+                        yield self._counted(background)
                     is_stopped = self._work.budget.is_spent
                     if is_stopped:  # what is under way is finished, nothing more is sent
                         break
@@ -92,6 +97,7 @@ class BatchUpserter:
                     with self._ownership_told(sending):
                         while background.is_full:
                             yield self._counted(background)
+                    self._in_hand.append(documents)
                     background.start(partial(self._apply, sending))
                     if not threads:
                         yield self._counted(background)
@@ -107,8 +113,12 @@ class BatchUpserter:
     def _counted(self, background: Background[BatchReport]) -> BatchReport:
         """The report of the oldest batch under way, when it is settled."""
         report = background.result()
+        self._in_hand.popleft()
         self._work.budget.count(settled=report.settled_lines, failed=report.failed)
         return report
+
+    def _are_in_hand(self, documents: frozenset[ledger.Key]) -> bool:
+        return any(not documents.isdisjoint(others) for others in self._in_hand)
 
     def _intended(self, batch: EmbeddedBatch) -> Sending:
         sending = Sending(batch=batch, began=time.perf_counter())
@@ -283,3 +293,7 @@ class BatchUpserter:
             is_written=not is_kept,
             content_hash=change.content_hash,
         )
+
+
+def _documents(batch: EmbeddedBatch) -> frozenset[ledger.Key]:
+    return frozenset((change.planned.repository, change.planned.path) for change in batch.changes)

@@ -36,7 +36,7 @@ ADOPTION = ("adoption-fenced", "adoption-registered", "adoption-noted", "adoptio
 """Passed where a collection is taken over; killed before the last of them it must be taken over again."""
 
 REWRITING = ("interrupted-cleared",)
-"""Passed where a store takes nothing anew that it holds just so, and an interrupted write is made again."""
+"""Passed where a store does not make whole what an interrupted write left, and its document is written again."""
 
 REMOVING_UNSURE = ("documents-removed",)
 """Passed where documents go of which the ledger is not sure how many chunks there are."""

@@ -1,4 +1,4 @@
-"""A store that takes nothing anew that it holds just so: what an interrupted write left is removed, then written."""
+"""A store whose index stays as it is for a vector it has: what an interrupted write left is removed, then written."""
 
 import pytest
 from crash.scenario import text_of
@@ -14,7 +14,7 @@ def line(path: str, op: str = "modify") -> dict[str, object]:
 
 @pytest.fixture
 def store(light_world: World) -> RecordingStore:
-    """The light world's store, which leaves what it holds just so as it is; it holds one document."""
+    """The light world's store, which leaves the index as it is for a vector that it has; it holds one document."""
     assert light_world.recording is not None
     light_world.recording.rewrites_identical = False
     light_world.sync(line("old.py"))
@@ -37,6 +37,22 @@ def test_what_an_interrupted_run_had_sent_is_removed_and_sent_again(
     assert set(store.deleted) == half_written
     assert store.take_sent() == ["repo/a.py"] * 2 + ["repo/b.py"] * 2
     assert len(store.objects) == 6
+
+
+def test_what_an_interrupted_run_had_sent_goes_before_a_newer_version(
+    light_world: World, store: RecordingStore
+) -> None:
+    """Its chunks may have the same texts and vectors, but not the same write hash."""
+    stop_at(light_world, "inserted")
+    with pytest.raises(Stopped):
+        light_world.sync(line("a.py"))
+    half_written = {each.id: each.content for each in store.objects.values() if each.relative_path == "a.py"}
+    go_on(light_world)
+    newer = {**line("a.py"), "content": text_of("a", 2) + "# one more line\n"}
+    assert light_world.sync(newer).status is RunStatus.COMPLETED
+    assert set(store.deleted) == set(half_written)
+    kept = [each for each in half_written if store.objects[each].content == half_written[each]]
+    assert kept, "the versions have no chunk in common"
 
 
 def test_what_was_only_intended_is_not_removed(light_world: World, store: RecordingStore) -> None:

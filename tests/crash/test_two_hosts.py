@@ -98,7 +98,7 @@ def test_stopped_overtaken_and_woken(after_base: Stage, place: str, takeover: Ta
     takeover(after_base, freeze(after_base, place))
 
 
-@pytest.mark.parametrize(("place", "takeover"), EVERY if IS_LONG else SHORT[2:3])
+@pytest.mark.parametrize(("place", "takeover"), EVERY if IS_LONG else SHORT[1:3])
 def test_the_same_on_weaviate(
     weaviate_url: str, zygote: Zygote, tmp_path: Path, place: str, takeover: Takeover
 ) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 from crash.interposed import interpose
-from crash.scenario import BASE, BATCH_SIZE, NEWER
+from crash.scenario import BASE, BATCH_SIZE, NEWER, inline
 from crash.within import apply
 from faults.mortal import MortalServer
-from faults.weaviate_world import LARGE, WeaviateWorld, assert_searchable, assert_truth
+from faults.weaviate_world import LARGE, WeaviateWorld, assert_searchable, assert_truth, prose
 
+from elysia_dagster.errors import StoreUnavailable
 from elysia_dagster.models import RunStatus
 
 pytestmark = pytest.mark.weaviate
@@ -82,6 +83,29 @@ def kill_in_the_middle_of_inserts(world: WeaviateWorld, server: MortalServer) ->
     assert_nobody_charged(world)
     assert run.status is RunStatus.COMPLETED
     assert_truth(world, LARGE)
+
+
+def test_a_newer_version_of_what_was_interrupted_is_found(server: MortalServer, tmp_path: Path) -> None:
+    """The server dies in an insert, and the run with it; a newer changeset comes first, whose documents begin with the
+    same chunks. Written over, those with the same vector would keep the place in the vector index that they lack
+    (1.38.11: 44 to 115 of 240 objects)."""
+    older = tuple(inline(("repo", f"d{n}.txt"), prose(n)) for n in range(40))
+    newer = tuple(inline(("repo", f"d{n}.txt"), prose(n) + "one more line\n") for n in range(40))
+    with WeaviateWorld(tmp_path, server.url, store_retry_s=0.5) as world:
+        store, _ = interpose(world.engine)
+        once = iter((True,))
+
+        def before(name: str) -> None:
+            if name == "upsert" and next(once, False):
+                server.kill_and_start(after_s=0.08)
+
+        store.before = before
+        with pytest.raises(StoreUnavailable):
+            apply(world, older, batch_size=len(older))
+        server.join()
+        run = apply(world, newer, batch_size=len(newer))
+        assert run.status is RunStatus.COMPLETED
+        assert_searchable(server.url)
 
 
 def assert_nobody_charged(world: WeaviateWorld) -> None:

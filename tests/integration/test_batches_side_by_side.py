@@ -290,6 +290,24 @@ def test_a_line_that_began_in_another_batch_than_the_stale_one_keeps_its_failure
     assert "more of this line" not in light_world.failures(run)[1]
 
 
+def test_a_document_that_two_batches_change_is_in_one_at_a_time(light_world: World, store: SteppedStore) -> None:
+    """The folder's line was planned again, apart from the line before it that names a file of the folder."""
+    light_world.write("repo/x.py", "x.py text\n")
+    line = {"repo": "repo", "op": "add", "path": "pkg/a.py"}
+    run = light_world.sync(line, {"repo": "repo", "op": "add", "path": "pkg/"}, batch_size=BATCH_SIZE)
+    assert light_world.outcomes(run) == {1: "failed", 2: "failed"}
+    light_world.write("repo/pkg/a.py", "a.py text\n")
+    light_world.write("repo/pkg/b.py", "b.py text\n")
+    arrived = []
+    points = Points(light_world)
+    points.at("intended", 2, lambda: arrived.append(settled(light_world)))
+    store.at("upsert", "pkg/a.py", a_while)
+    run = light_world.retry(run.run_id)
+    assert arrived == [[1]], "the second batch was intended before the first was settled"
+    assert (run.status, run.success_count) == (RunStatus.COMPLETED, 2)
+    assert in_state(light_world, "present") == {"pkg/a.py", "pkg/b.py"}
+
+
 class Enough(Exception):
     """Somebody wants no more reports."""
 

@@ -195,17 +195,18 @@ def test_a_retry_that_died_half_way_is_taken_up(world: "World") -> None:
     assert states(world) == {first: "completed", second: "completed"}
 
 
-@pytest.mark.parametrize("point", ["claimed", "unsent-settled"])
+@pytest.mark.parametrize("point", ["retry-asked", "claimed", "unsent-settled", "inserted"])
 def test_a_run_re_executed_from_its_last_step_ends_what_a_retry_left(world: "World", point: str) -> None:
-    """A line that cannot be read needs no store: only the plan's step settles it, which is not executed again."""
-    world.changeset.write_text('{"path": 7}\n')
+    """The steps before it, which settle lines, are not executed again: one line needs the store, one does not."""
+    world.changeset.write_text('{"path": 7}\n{"path": "late.py", "op": "add", "repo": "repo"}\n')
     success, metadata, reason = driver.dagster_driver.attempt(world.run_config())
-    assert (success, "lines of run" in reason) == (False, True)
+    assert (success, "2 of 2 lines" in reason) == (False, True), reason
+    write(world, "late.py")
     killed = driver.by_shell(world, JOB, fault=f"kill-run:{point}:1", run_id=world.the_run(), permanent=True)
     assert world_module.was_killed(killed), killed.stderr
     assert states(world) == {world.the_run(): "running"}
     success, _, reason = driver.dagster_driver.attempt(world.run_config(), parent=metadata["run"])
-    assert (success, "lines of run" in reason) == (False, True), reason
+    assert (success, "1 of 2 lines" in reason) == (False, True), reason
     assert states(world) == {world.the_run(): "failed"}
     assert failed(world) == [(world.the_run(), 1, 1, 0)]
     left = {each.name for each in (world.state / "work" / world.the_run()).iterdir()}

@@ -8,6 +8,14 @@ PIPELINE = "integration/test_batches_side_by_side.py"
 
 OVERLAPPING: tuple[Mutant, ...] = (
     Mutant(
+        name="document-in-two-batches-at-once",
+        file=UPSERT,
+        before="        return any(not documents.isdisjoint(others) for others in self._in_hand)\n",
+        after="        return False\n",
+        loses="a document that a retried folder line names again is sent twice at once, and the run stops",
+        tests=(f"{PIPELINE}::test_a_document_that_two_batches_change_is_in_one_at_a_time",),
+    ),
+    Mutant(
         name="next-batch-not-marked",
         file=UPSERT,
         before="""\

@@ -87,6 +87,18 @@ SENDING: tuple[Mutant, ...] = (
         tests=("crash/test_two_hosts.py::test_stopped_overtaken_and_woken[sending:1-newer_elsewhere]",),
     ),
     Mutant(
+        name="interrupted-left-where-a-newer-version-comes",
+        file=SEND,
+        before="        if held := list(store.fetch_hashes(self._collection.name, again)):\n",
+        after="""\
+        hashes = {each.id: each.write_hash for some in sending.objects.values() for each in some}
+        found = store.fetch_hashes(self._collection.name, again)
+        if held := [each for each in found if found[each] == hashes[each]]:
+""",
+        loses="what a killed server holds and its vector index lacks is not found for ever, in the newer version too",
+        tests=("crash/test_rewritten.py::test_what_an_interrupted_run_had_sent_goes_before_a_newer_version",),
+    ),
+    Mutant(
         name="read-back-once",
         file=SEND,
         before="            if self._differing(differing):\n",

@@ -94,7 +94,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "version_sequence": "the run that last changed it",
         "version_line": "and its line",
         "content_hash": "SHA-256 of its bytes",
-        "write_hash": "a hash of all that was written: texts, vectors, model, chunker",
+        "write_hash": "a hash of what was written: bytes, texts, vectors, model, chunker",
         "chunker": "how it was cut",
         "chunks": "objects that it should have in the store",
         "max_chunks": "the most objects that it may have there",
