@@ -52,8 +52,11 @@ def write(world: "World", *names: str) -> None:
 
 
 def failed(world: "World") -> list[tuple[Any, ...]]:
-    """Run, line, retries and whether it is asked for, of every failed line."""
-    return world.rows("SELECT run_id, line_number, retry_count, pending FROM failed_lines ORDER BY run_id, line_number")
+    """Run, line, retries and whether it is asked for, of every failed line, the oldest run first."""
+    return world.rows(
+        "SELECT run_id, line_number, retry_count, pending FROM failed_lines JOIN sync_runs USING (run_id) "
+        "ORDER BY sequence, line_number"
+    )
 
 
 def states(world: "World") -> dict[str, str]:
