@@ -98,6 +98,10 @@ class InputError(PermanentError):
     """The changeset cannot be read as a whole."""
 
 
+class ChangesetReplaced(PermanentError):
+    """Under the changeset's name lies another file than the one that was asked for."""
+
+
 class CollectionMismatch(PermanentError):
     """The collection in the store is not the one that the ledger knows."""
 

@@ -140,6 +140,21 @@ class InboxWorld:
         assert len({row["file_path"] for row in columns}) == len(columns), "every document here has one chunk"
         return {row["file_path"]: row["content"] for row in columns}
 
+    def wait_no_longer(self) -> None:
+        """What waits to be asked for again is asked for at the next tick."""
+        engine = Engine.open(self.settings)
+        with engine.database.write() as connection:
+            connection.exec_driver_sql("UPDATE inbox_files SET next_attempt_at = '2026-01-01T00:00:00.000000+00:00'")
+        engine.close()
+
     def there(self) -> list[str]:
         """What lies in the inbox itself."""
         return sorted(each.name for each in self.inbox.iterdir() if each.is_file())
+
+
+MakeWorld = Callable[..., InboxWorld]
+
+
+def raise_bug(*_: Any, **__: Any) -> None:
+    """In place of something that a run calls."""
+    raise RuntimeError("a bug")

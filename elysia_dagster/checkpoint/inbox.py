@@ -120,7 +120,7 @@ class InboxRecords:
             file = known.get(name)
             if file is None:
                 new.append(name)
-            elif self._is_another_drop(file, signature, keeps_settled=keeps_settled):
+            elif self._is_another_drop(file, signature, now, keeps_settled=keeps_settled):
                 changed.append(name)
         withdrawn = [file.name for file in known.values() if file.name not in seen and _may_be_withdrawn(file)]
         if not (new or changed or withdrawn):
@@ -131,11 +131,13 @@ class InboxRecords:
             self._forget(connection, [known[name] for name in withdrawn])
 
     @staticmethod
-    def _is_another_drop(file: InboxFile, signature: Signature, *, keeps_settled: bool) -> bool:
+    def _is_another_drop(file: InboxFile, signature: Signature, now: str, *, keeps_settled: bool) -> bool:
         if file.state in (InboxState.REQUESTED, InboxState.HELD):
-            return False
-        if file.is_settled and file.place and not keeps_settled:
-            return True  # that one was moved away
+            return False  # its run refuses other bytes than were read, and what is settled is moved if it is the same
+        if file.is_settled and file.place is not None and not (keeps_settled and file.place):
+            return True  # that one was moved away, or is gone
+        if file.state is InboxState.ARRIVING and file.seen_at > now:
+            return True  # the clock was set back meanwhile
         return file.signature != signature
 
     def _insert(self, connection: Connection, seen: Mapping[str, Signature], now: str) -> None:
@@ -162,7 +164,7 @@ class InboxRecords:
                 "its_name": name,
                 "size_bytes": size,
                 "modified_ns": modified,
-                "first_seen_at": now if known[name].is_settled else known[name].first_seen_at,
+                "first_seen_at": now if known[name].is_settled else min(now, known[name].first_seen_at),
             }
             for name, (size, modified) in seen.items()
         ]
@@ -282,6 +284,8 @@ class InboxRecords:
                     "next_attempt_at": None,
                     "reason": None,
                 }
+                if not file.has_begun:  # what an earlier file of this name became says nothing of this one
+                    values["run_id"] = None
                 changed = connection.execute(
                     update(inbox_files)
                     .where(

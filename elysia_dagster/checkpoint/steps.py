@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import and_, delete, insert, select, text
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.database import Database
@@ -51,7 +51,8 @@ def sync_run_of(database: Database, dagster_run_ids: Sequence[str]) -> RunRecord
             )
             for condition in (
                 sync_runs.c.run_id == its_steps.scalar_subquery(),
-                sync_runs.c.lease_label == dagster_run_id,
+                # an unfinished one, by their index: who ends a run takes its lease away
+                and_(sync_runs.c.status == text("'running'"), sync_runs.c.lease_label == dagster_run_id),
             ):
                 row = connection.execute(select(sync_runs).where(condition)).mappings().first()
                 if row is not None:

@@ -17,6 +17,11 @@ class ReadChangesetConfig(Config):
     changeset: str | None = Field(
         default=None, description="The changeset: a file of JSON lines or paths, plain, .gz or .zst."
     )
+    digest: str = Field(
+        default="",
+        description="SHA-256 in hex that the changeset's decompressed bytes must have: another file under its name is "
+        "refused. Set by the inbox.",
+    )
     run_id: str | None = Field(
         default=None, description="Go on with this unfinished sync run from its spool; no changeset is read."
     )
@@ -95,4 +100,5 @@ def request_of(config: ReadChangesetConfig, settings: Settings) -> SyncRequest:
         dry_run=config.dry_run,
         force=config.force,
         adopt=config.adopt,
+        digest=config.digest,
     )

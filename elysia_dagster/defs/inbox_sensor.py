@@ -71,7 +71,9 @@ def _request(key: str, file: InboxFile, settings: Settings, watcher: InboxWatche
         run_key=key,
         run_config={
             "ops": {
-                "read_changeset": {"config": {"changeset": str(watcher.folder.path / file.name)}},
+                "read_changeset": {
+                    "config": {"changeset": str(watcher.folder.path / file.name), "digest": file.digest or ""}
+                },
                 "finalize_run": {"config": {"fail_on_failed_lines": settings.inbox_failed_lines == "FAIL"}},
             }
         },

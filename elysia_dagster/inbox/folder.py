@@ -56,18 +56,21 @@ class InboxFolder:
         return seen, sorted(strange)
 
     def place_of(self, file: InboxFile) -> Path:
-        """Where a settled file goes. One that is there already stays, and the newer one's name gets the moment."""
+        """Where a settled file goes. One that is there already stays, and the newer one's name gets the moment at which
+        it came."""
         if self.keeps_settled:
             return self.path / file.name
         folder = self.path / (DONE_NAME if file.state is InboxState.APPLIED else FAILED_NAME)
         place = folder / file.name
-        return folder / f"{clock.now():%Y%m%dT%H%M%S.%f}-{file.name}" if os.path.lexists(place) else place
+        stamped = folder / f"{clock.parse(file.first_seen_at):%Y%m%dT%H%M%S.%f}-{file.name}"
+        return stamped if os.path.lexists(place) else place
 
     def put_away(self, file: InboxFile) -> str:
-        """Moves a settled file and says why it was refused beside it; where it lies now, '' where it is gone.
+        """Moves a settled file and says why it was refused beside it; where it lies now.
 
-        May be called again after a process died between the move and the note of it. Raises ``UsageError`` where the
-        folder cannot be written, ``ResourceExhausted``.
+        '' where it is gone, or where another one of its name, which is not read yet, has taken its place. May be
+        called again after a process died between the move and the note of it. Raises ``UsageError`` where the folder
+        cannot be written, ``ResourceExhausted``.
         """
         source = self.path / file.name
         place = self.place_of(file)
@@ -75,9 +78,13 @@ class InboxFolder:
             return str(source)
         try:
             place.parent.mkdir(exist_ok=True)
-            if not source.exists():
-                moved = place.parent / file.name
-                return str(moved) if moved.exists() else ""
+            try:
+                about = source.lstat()
+            except FileNotFoundError:
+                moved = next((each for each in (place, place.parent / file.name) if each.exists()), None)
+                return str(moved or "")
+            if (about.st_size, about.st_mtime_ns) != file.signature:
+                return ""
             if file.state is InboxState.REFUSED:
                 (place.parent / f"{place.name}{REASON_SUFFIX}").write_text(f"{file.reason}\n")
             os.rename(source, place)

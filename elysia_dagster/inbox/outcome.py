@@ -44,8 +44,9 @@ def judge(file: InboxFile, asked: Asked, run: RunRecord | None) -> tuple[Verdict
         return Verdict.LEAVE, ""
     if run is not None and run.status is RunStatus.CANCELED:
         return Verdict.REFUSED, f"Its run {run.run_id} was given up: to apply it after all, drop it again."
-    # a second attempt of a run is a retry of its failed lines: every line was settled before
-    if asked.succeeded or (run is not None and (run.status is not RunStatus.RUNNING or run.attempt > 1)):
+    # a Dagster run that succeeded may have been of a single step; a second attempt of a sync run is a retry of its
+    # failed lines, so every line was settled before
+    if asked.succeeded if run is None else run.status is not RunStatus.RUNNING or run.attempt > 1:
         failed = run.error_count if run is not None else 0
         retry = f"{failed} of its lines failed: elysiactl index retry --run-id {run.run_id}" if run and failed else ""
         return Verdict.APPLIED, retry

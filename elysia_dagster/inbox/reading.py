@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
 from elysia_dagster.errors import InputError, LineError
 from elysia_dagster.sync.confine import check_repository_name
+from elysia_dagster.sync.parse import read_object
 from elysia_dagster.sync.spool import decompressed, open_changeset
 
 _PACKED = {".gz": ("gzip", b"\x1f\x8b"), ".zst": ("zstd", b"\x28\xb5\x2f\xfd")}
@@ -108,11 +107,8 @@ class InboxReader:
         self._filled += 1
         repository = self._default
         if line.startswith(b"{"):
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                record = None  # a path that begins so, or unreadable: the default's at most
-            if isinstance(record, dict):
+            with suppress(LineError):  # a path that begins so, or unreadable: the default's at most
+                record = read_object(line)
                 self._records += 1
                 named = record.get("repo")
                 if named is not None and not isinstance(named, str):

@@ -16,7 +16,7 @@ from elysia_dagster.checkpoint import clock, lookup, steps
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.inbox import InboxFile, InboxRecords, inbox_name
 from elysia_dagster.checkpoint.records import RunRecord
-from elysia_dagster.errors import InputError, UsageError
+from elysia_dagster.errors import ElysiaError, InputError, UsageError
 from elysia_dagster.inbox.folder import InboxFolder
 from elysia_dagster.inbox.order import take_turns
 from elysia_dagster.inbox.outcome import Asked, Verdict, judge, wait_seconds
@@ -109,7 +109,7 @@ class InboxWatcher:
         self._read_arrived(tick)
         self._settle_needless(tick)
         self._take_turns(tick)
-        self._put_away()
+        self._put_away(tick)
         return tick
 
     def _follow_runs(self, tick: Tick) -> None:
@@ -120,10 +120,25 @@ class InboxWatcher:
             key = run_key(file)
             if key in asked:
                 self._follow(tick, file, asked[key])
+            elif self._settle_by_its_run(tick, file):
+                continue
             elif file.state is InboxState.REQUESTED:  # the process that was to ask for it has died
                 tick.requests[key] = file
             else:
                 tick.waits[file.name] = f"is held: {file.reason}"
+        for file in [each for each in self._files.values() if each.state is InboxState.WAITING and each.has_begun]:
+            self._settle_by_its_run(tick, file)
+
+    def _settle_by_its_run(self, tick: Tick, file: InboxFile) -> bool:
+        """Settles a file whose sync run somebody has brought to its end, or given up, outside what was asked for."""
+        if (run := self._run(file.run_id)) is None:
+            return False
+        verdict, reason = judge(file, Asked(dagster_run_ids=(), is_finished=True), run)
+        if verdict is Verdict.APPLIED:
+            self._settle(tick, file, InboxState.APPLIED, reason)
+        elif verdict is Verdict.REFUSED:
+            self._settle(tick, file, InboxState.REFUSED, reason)
+        return verdict in (Verdict.APPLIED, Verdict.REFUSED)
 
     def _follow(self, tick: Tick, file: InboxFile, asked: Asked) -> None:
         run = steps.sync_run_of(self._database, asked.dagster_run_ids)
@@ -171,6 +186,9 @@ class InboxWatcher:
             try:
                 contents, left = self._read(file, left, until)
             except InputError as error:
+                if not (self.folder.path / file.name).exists():
+                    tick.waits[file.name] = "was taken out"
+                    continue
                 self._settle(tick, file, InboxState.REFUSED, str(error))
                 continue
             if contents is None:
@@ -232,9 +250,14 @@ class InboxWatcher:
         if state is InboxState.REFUSED:
             tick.reports.append(f"{file.name} is set aside. {reason}")
 
-    def _put_away(self) -> None:
+    def _put_away(self, tick: Tick) -> None:
+        """Moves what is settled. One that cannot be moved does not keep the others from being asked for."""
         for file in self._files.values():
             if file.is_settled and file.place is None:
-                place = self.folder.put_away(file)
+                try:
+                    place = self.folder.put_away(file)
+                except ElysiaError as error:
+                    tick.reports.append(str(error))
+                    continue
                 self._faults("inbox-moved")
                 self.records.record_place(file.name, place)

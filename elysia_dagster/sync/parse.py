@@ -52,10 +52,7 @@ class ChangesetRecord:
 
 def parse_record(raw: bytes) -> ParsedLine | ChangesetRecord:
     """A line that begins with ``{``. Raises ``LineError`` (permanent) with the reason why it cannot be read."""
-    try:
-        record = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        record = _parse_leniently(raw, error)
+    record = read_object(raw)
     repo = record.get("repo")
     if repo is None:
         repo = ""
@@ -106,6 +103,15 @@ def _is_deeper(value: Any, levels: int) -> bool:
     if isinstance(value, dict):
         value = list(value.values())
     return isinstance(value, list) and (levels == 0 or any(_is_deeper(each, levels - 1) for each in value))
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a line that begins with ``{``. Raises ``LineError`` (permanent)."""
+    try:
+        record: dict[str, Any] = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        return _parse_leniently(raw, error)
+    return record
 
 
 def _parse_leniently(raw: bytes, error: orjson.JSONDecodeError) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 from elysia_dagster.checkpoint import collections, lookup, queries, runs
 from elysia_dagster.checkpoint.records import RunOptions, RunRecord
-from elysia_dagster.errors import InputError, PermanentError, UsageError
+from elysia_dagster.errors import ChangesetReplaced, InputError, PermanentError, UsageError
 from elysia_dagster.sync.budget import FailureLimit
 from elysia_dagster.sync.collection import nothing_to_adopt
 from elysia_dagster.sync.engine import Engine, remove_run_folder
@@ -29,8 +30,9 @@ _SHOWN_CHARACTERS = 500
 def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None = None) -> ChangesetManifest:
     """Spools the input and opens or finds its run.
 
-    Raises ``InputError`` (no run is opened), ``UsageError``, ``RepositoriesHeld`` where another process works on the
-    same run, ``CollectionMismatch``, ``StoreUnavailable``, ``EmbedderUnavailable``, ``ResourceExhausted``.
+    Raises ``InputError`` or ``ChangesetReplaced`` (no run is opened), ``UsageError``, ``RepositoriesHeld`` where
+    another process works on the same run, ``CollectionMismatch``, ``StoreUnavailable``, ``EmbedderUnavailable``,
+    ``ResourceExhausted``.
     """
     check_collection_name(request.collection)
     for root in request.roots:
@@ -54,6 +56,13 @@ def read_changeset(engine: Engine, request: SyncRequest, stream: BinaryIO | None
                 source=source,
                 null_separated=request.null_separated,
                 max_expansion=engine.settings.max_expansion,
+            )
+        if request.digest and spooled.digest != request.digest:
+            raise ChangesetReplaced(
+                f"{source} is another file than the one that was asked for: its SHA-256 is {spooled.digest}, not "
+                f"{request.digest}.",
+                next_step=f"To apply this one: elysiactl index sync {shlex.quote(source)}; the inbox asks "
+                "again by itself.",
             )
         if spooled.null_separated and not request.null_separated:
             engine.say("The input is separated by NUL (as git ls-files -z writes it): read as paths.")

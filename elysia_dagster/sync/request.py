@@ -15,7 +15,8 @@ class SyncRequest:
 
     ``adopt`` takes over a collection that is not this checkpoint's; two starts that differ in it alone
     are the same run. ``rebuilds`` is the number of the collection that is made anew by it, in the ledger; ``source``
-    says where ``stream`` comes from.
+    says where ``stream`` comes from. ``digest``, where it is given, is the SHA-256 in hex that the decompressed bytes
+    must have.
     """
 
     changeset: Path | None
@@ -33,6 +34,7 @@ class SyncRequest:
     adopt: bool = False
     rebuilds: int | None = None
     source: str = "<stdin>"
+    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

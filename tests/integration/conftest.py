@@ -12,6 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from dagster import DagsterInstance
+from inbox_world import InboxWorld, MakeWorld
 
 from elysia_dagster.cli import run
 
@@ -99,3 +101,13 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     made = Shell(tmp_path, monkeypatch, capsys)
     yield made
     made.close()
+
+
+@pytest.fixture
+def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorld]:
+    """Makes a world with an inbox, with its settings."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with DagsterInstance.from_config(str(tmp_path / "home")) as instance:
+        yield lambda **settings: InboxWorld(tmp_path, monkeypatch, instance, **settings)

@@ -4,14 +4,13 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
-from inbox_world import COLLECTION, InboxWorld
+from dagster import DagsterRunStatus
+from inbox_world import COLLECTION, InboxWorld, MakeWorld, raise_bug
 
 from elysia_dagster.checkpoint import runs
 from elysia_dagster.cli import run
@@ -25,18 +24,6 @@ from elysia_dagster.sync.cleanup import cleanup_checkpoints
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.plan import plan_batches
 from elysia_dagster.sync.read import read_changeset
-
-MakeWorld = Callable[..., InboxWorld]
-
-
-@pytest.fixture
-def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorld]:
-    """Makes the world with other settings."""
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    with DagsterInstance.from_config(str(tmp_path / "home")) as instance:
-        yield lambda **settings: InboxWorld(tmp_path, monkeypatch, instance, **settings)
 
 
 @pytest.fixture
@@ -167,7 +154,7 @@ def test_an_outage_is_asked_for_again_after_a_while_and_goes_on(world: InboxWorl
     assert "2.jsonl waits for 1.jsonl (waiting) in repository web" in said
     file = world.files()["1.jsonl"]
     assert (file.state.value, file.attempt) == ("waiting", 1)
-    _wait_no_longer(world)
+    world.wait_no_longer()
     (again,), _ = world.look()
     assert again.run_key != request.run_key
     assert world.carry_out(again)
@@ -186,7 +173,7 @@ def test_a_run_that_meets_a_claim_is_asked_for_again(world: InboxWorld) -> None:
     _, said = world.look()
     assert "2.jsonl is asked for again at" in said
     assert "web" in said
-    _wait_no_longer(world)
+    world.wait_no_longer()
     world.settle()
     assert world.texts() == {"web/a.py": "second"}
     assert world.states() == {"1.jsonl": "applied", "2.jsonl": "applied"}
@@ -215,7 +202,7 @@ def test_an_abandoned_run_s_file_is_set_aside_and_those_after_it_go_on(world: In
     world.write("2.jsonl", "web", "second")
     (request,), _ = world.look()
     with monkeypatch.context() as broken:
-        broken.setattr("elysia_dagster.sync.upsert.BatchUpserter.upsert", _raise_bug)
+        broken.setattr("elysia_dagster.sync.upsert.BatchUpserter.upsert", raise_bug)
         assert not world.carry_out(request)
     world.look()
     file = world.files()["1.jsonl"]
@@ -223,7 +210,7 @@ def test_an_abandoned_run_s_file_is_set_aside_and_those_after_it_go_on(world: In
     engine = Engine.open(world.settings)
     runs.abandon_run(engine.database, file.run_id, engine.host)
     engine.close()
-    _wait_no_longer(world)
+    world.wait_no_longer()
     world.settle()
     assert world.texts() == {"web/a.py": "second"}
 
@@ -376,19 +363,8 @@ def _all_done(keys: list[str], applied: list[str]) -> dict[str, Any]:
     return {key: Asked(dagster_run_ids=["x"], is_finished=True, succeeded=True) for key in keys if key in done}
 
 
-def _raise_bug(*_: Any, **__: Any) -> None:
-    raise RuntimeError("a bug")
-
-
 def _no_store(*_: Any) -> None:
     raise StoreUnavailable("The store does not answer.", next_step="Start it.")
-
-
-def _wait_no_longer(world: InboxWorld) -> None:
-    engine = Engine.open(world.settings)
-    with engine.database.write() as connection:
-        connection.exec_driver_sql("UPDATE inbox_files SET next_attempt_at = '2026-01-01T00:00:00.000000+00:00'")
-    engine.close()
 
 
 @contextmanager
