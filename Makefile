@@ -60,7 +60,7 @@ sync: dagster-home
 dev: dagster-home
 	@inbox="$$($(BIN)/elysiactl index where --inbox)" && mkdir -p "$$inbox" && \
 	  echo "Dagster's web server: http://127.0.0.1:$(PORT)" && echo "Inbox: $$inbox"
-	@DAGSTER_HOME="$(STATE)/dagster" $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	@DAGSTER_HOME="$(STATE)/dagster" exec $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 # A server with its data in the state folder; Ctrl-C ends it.
 weaviate: .venv/installed

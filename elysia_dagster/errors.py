@@ -11,6 +11,7 @@
     ``PermanentError``         trying the same again gives the same (exit 2)
         ``UsageError``         a wrong option, setting or combination of them
         ``InputError``         the changeset itself cannot be read
+        ``ChangesetReplaced``  another file lies under the changeset's name than the one that was asked for
         ``CollectionMismatch`` the collection is not the one that the ledger knows
         ``CheckpointError``    the checkpoint database cannot be used
         ``FailureBudgetSpent`` more lines failed than the run allows; resumable, once the cause is mended

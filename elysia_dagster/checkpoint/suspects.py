@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, TextClause, case, func, or_, select, update
+from sqlalchemy import ColumnElement, TextClause, case, func, or_, select, tuple_, update
 
 from elysia_dagster.checkpoint.claims import Lease, check_token
 from elysia_dagster.checkpoint.database import Database
@@ -10,6 +10,9 @@ from elysia_dagster.checkpoint.ledger import Key, document_of
 from elysia_dagster.checkpoint.records import DocumentRow
 from elysia_dagster.checkpoint.schema import IS_UNSETTLED, documents, repository_claims
 from elysia_dagster.models import DocumentState
+
+_PLACE = (documents.c.version_sequence, documents.c.repository, documents.c.path)
+"""Tells a document, in order of its version."""
 
 
 def mark_documents_suspect(database: Database, lease: Lease, most_chunks: dict[Key, int]) -> None:
@@ -38,10 +41,13 @@ def unsettled_documents(database: Database, collection_id: int, *, limit: int = 
     return _oldest(database, [documents.c.collection_id == collection_id, IS_UNSETTLED], limit)
 
 
-def comparable_suspects(database: Database, collection_id: int, run_id: str, *, limit: int = 1000) -> list[DocumentRow]:
+def comparable_suspects(
+    database: Database, collection_id: int, run_id: str, *, after: DocumentRow | None = None, limit: int = 1000
+) -> list[DocumentRow]:
     """Suspects in the repositories that the run has claimed of which the ledger knows what the store should hold.
 
-    The oldest version first. Those of a collection that was taken over are none, and there may be very many.
+    The oldest version first, those behind ``after``. Those of a collection that was taken over are none, and there may
+    be very many.
     """
     claimed = select(repository_claims.c.repository).where(repository_claims.c.run_id == run_id)
     where: list[ColumnElement[bool] | TextClause] = [
@@ -51,12 +57,14 @@ def comparable_suspects(database: Database, collection_id: int, run_id: str, *, 
         documents.c.repository.concat("").in_(claimed),  # no bare column, as in ``count_unsettled``
         or_(documents.c.chunks == 0, documents.c.write_hash.is_not(None)),
     ]
+    if after is not None:
+        where.append(tuple_(*_PLACE) > tuple_(after.version[0], after.repository, after.path))
     return _oldest(database, where, limit)
 
 
 def _oldest(database: Database, where: Sequence[ColumnElement[bool] | TextClause], limit: int) -> list[DocumentRow]:
     with database.read() as connection:
-        rows = connection.execute(select(documents).where(*where).order_by(documents.c.version_sequence).limit(limit))
+        rows = connection.execute(select(documents).where(*where).order_by(*_PLACE).limit(limit))
         return [document_of(row) for row in rows]
 
 

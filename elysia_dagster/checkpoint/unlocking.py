@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, update
 
-from elysia_dagster.checkpoint import clock
+from elysia_dagster.checkpoint import clock, queries
 from elysia_dagster.checkpoint.claims import mark_suspect, overtake
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.checkpoint.lookup import load_within
@@ -126,6 +126,6 @@ def is_alive(holding: Holding) -> RepositoriesHeld:
     return RepositoriesHeld(
         f"Run {holding.run.run_id} is held by {what}{holding.owner}, which is alive, since {holding.run.lease_since}.",
         next_step=f"Stop it (kill {holding.owner.pid}; where that does not help, kill -9), then: "
-        f"elysiactl index resume --run-id {holding.run.run_id}",
+        f"{queries.next_command(holding.run, (), is_held=False)}",
         run_id=holding.run.run_id,
     )

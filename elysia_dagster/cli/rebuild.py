@@ -133,7 +133,9 @@ def _show_switched(terminal: Terminal, done: "RebuildReport") -> None:
     old, new = done.source, done.target
     terminal.result(f"{new.name} has taken the place of {old.name}, which takes no changeset any more.")
     if done.without_commit:
-        terminal.result(f"Without a commit, since lines had failed there: {', '.join(done.without_commit)}.")
+        terminal.result(
+            f"Without a commit, since none was recorded there, or lines had failed: {', '.join(done.without_commit)}."
+        )
     if done.aliases:
         terminal.result(f"Aliases of {new.name}: {', '.join(done.aliases)}.")
     terminal.result(f"Sync and search it from now on: export ELYSIACTL_COLLECTION={new.name}")

@@ -15,6 +15,7 @@ DONE_NAME = "done"
 FAILED_NAME = "failed"
 REASON_SUFFIX = ".reason.txt"
 _SUFFIXES = frozenset({".jsonl", ".gz", ".zst"})
+_TAKEN = ", ".join(sorted(_SUFFIXES))
 _UNFINISHED = frozenset({".tmp", ".part"})
 
 
@@ -25,25 +26,28 @@ class InboxFolder:
         self.path = path
         self.keeps_settled = keeps_settled
 
-    def look(self) -> tuple[dict[str, Signature], list[str]]:
-        """The changesets that lie there with size and time, and a sentence for each file that will never count.
+    def look(self) -> tuple[dict[str, Signature], dict[str, str]]:
+        """The changesets that lie there with size and time, and by name why a file will never count.
 
         Names with ``.tmp``, ``.part`` or a leading dot are another's unfinished work; a symbolic link is not followed.
         Raises ``UsageError`` for a folder that is not there or may not be read, ``ResourceExhausted``.
         """
         seen: dict[str, Signature] = {}
-        strange: list[str] = []
+        strange: dict[str, str] = {}
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
-                    if not _counts(entry.name):
+                    if _is_unfinished(entry.name):
                         continue
                     with suppress(FileNotFoundError):
                         about = entry.stat(follow_symlinks=False)
-                        if not stat.S_ISREG(about.st_mode):
-                            strange.append(f"{entry.name!a} is no regular file, and is left alone.")
+                        if Path(entry.name).suffix not in _SUFFIXES:
+                            if stat.S_ISREG(about.st_mode):
+                                strange[f"{entry.name!a}"] = f"is left alone: its name ends in none of {_TAKEN}."
+                        elif not stat.S_ISREG(about.st_mode):
+                            strange[f"{entry.name!a}"] = "is no regular file, and is left alone."
                         elif not _is_text(entry.name):
-                            strange.append(f"The name {entry.name!a} is no UTF-8; the file is left alone.")
+                            strange[f"{entry.name!a}"] = "is left alone: its name is no UTF-8."
                         else:
                             seen[entry.name] = (about.st_size, about.st_mtime_ns)
         except OSError as error:
@@ -53,7 +57,7 @@ class InboxFolder:
                 f"The inbox {self.path} cannot be read: {error.strerror}.",
                 next_step=f"Make it (mkdir -p {self.path}), or set ELYSIACTL_INBOX to another folder.",
             ) from error
-        return seen, sorted(strange)
+        return seen, dict(sorted(strange.items()))
 
     def place_of(self, file: InboxFile) -> Path:
         """Where a settled file goes. One that is there already stays, and the newer one's name gets the moment at which
@@ -98,9 +102,8 @@ class InboxFolder:
         return str(place)
 
 
-def _counts(name: str) -> bool:
-    path = Path(name)
-    return not name.startswith(".") and path.suffix in _SUFFIXES and _UNFINISHED.isdisjoint(path.suffixes)
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or not _UNFINISHED.isdisjoint(Path(name).suffixes)
 
 
 def _is_text(name: str) -> bool:

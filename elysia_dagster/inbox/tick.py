@@ -101,7 +101,7 @@ class InboxWatcher:
         """One tick. Raises ``UsageError`` for an inbox that cannot be read, ``CheckpointError``, ``TransientError``."""
         tick = Tick()
         seen, strange = self.folder.look()
-        tick.waits.update({each.partition(" ")[0]: each.partition(" ")[2] for each in strange})
+        tick.waits.update(strange)
         self.records.record_seen(seen, keeps_settled=self.folder.keeps_settled)
         self._faults("inbox-seen")
         self._files = self.records.open_files()

@@ -62,7 +62,15 @@ class TableFolder:
         """Makes an empty table; False where there is one already, in whoever's hand it was made."""
         self._check_name(collection)
         with self.translating(collection):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as error:  # a parent that takes no folder, such as /proc
+                raise StoreUnavailable(
+                    f"The folder {self.folder} cannot be made: {error.strerror}.",
+                    next_step="Name another one with --store lancedb:<folder>.",
+                    collection=collection,
+                    store=self.url,
+                ) from error
         with self._locked(collection):
             try:
                 self._connect().create_table(collection, schema=schema)

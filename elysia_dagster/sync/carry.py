@@ -28,6 +28,7 @@ from elysia_dagster.sync.content import Content
 from elysia_dagster.sync.engine import Engine
 from elysia_dagster.sync.gitquote import quote
 from elysia_dagster.sync.origin import Origins
+from elysia_dagster.sync.parse import make_line
 
 WINDOW = 2_000
 """Documents that are put into the order of the changesets that brought them, in which they are found fastest."""
@@ -119,9 +120,7 @@ class Missing:
 
     def add(self, row: DocumentRow, *, is_gone: bool) -> None:
         """One more; ``is_gone``: its repository is there, and it is not."""
-        # an arrow in the path of a `modify` would be a rename
-        line = {"repo": row.repository, "path": quote(row.path), "op": "delete" if is_gone else "add"}
-        self.lines.write(orjson.dumps(line) + b"\n")
+        self.lines.write(make_line(row.repository, row.path, is_gone=is_gone))
         self.count += 1
 
 

@@ -1,6 +1,7 @@
 """Old runs go, with their files; what another run could still need stays."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -84,7 +85,8 @@ def _remove_orphans(engine: Engine) -> int:
     freed = 0
     known = retention.known_runs(engine.database)
     for folder in work.iterdir():
-        if folder.name not in known and time.time() - folder.stat().st_mtime > ORPHAN_AGE_S:
-            freed += folder_bytes(folder)
-            remove_run_folder(engine, folder.name)
+        with suppress(FileNotFoundError):  # its process has named or removed it meanwhile
+            if folder.name not in known and time.time() - folder.stat().st_mtime > ORPHAN_AGE_S:
+                freed += folder_bytes(folder)
+                remove_run_folder(engine, folder.name)
     return freed

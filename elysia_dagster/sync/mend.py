@@ -84,6 +84,7 @@ class Mender:
         self._faults = work.engine.faults
         self._origins = origins
         self._stays_comparable = stays_comparable
+        self._trusts_hashes = work.store.rewrites_identical  # else what is there may lack its place in an index
 
     def mend(self, findings: Sequence[Finding]) -> Mended:
         """Those that still differ. Raises ``StoreUnavailable``, ``EmbedderUnavailable``, ``LeaseLost``,
@@ -103,7 +104,7 @@ class Mender:
                 first = 0 if row is None or row.state is DocumentState.ABSENT else row.chunks
                 left_over += self._ids(held, (each for each in held.hashes if each >= first))
                 done.right += 1
-            elif again.is_right:
+            elif again.is_right and (self._trusts_hashes or not row.chunks):
                 cleared.append(row)
             elif not row.chunks:
                 removals.append(_Rewrite(row=row, held=held))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from elysia_dagster.errors import LineError
-from elysia_dagster.sync.gitquote import split_rename, unquote
+from elysia_dagster.sync.gitquote import quote, split_rename, unquote
 
 MAX_CHANGESET_BYTES = 65_536
 """Bytes of a line with a ``new_changeset`` record: each repository's last one is kept as it is."""
@@ -103,6 +103,13 @@ def _is_deeper(value: Any, levels: int) -> bool:
     if isinstance(value, dict):
         value = list(value.values())
     return isinstance(value, list) and (levels == 0 or any(_is_deeper(each, levels - 1) for each in value))
+
+
+def make_line(repository: str, path: str, *, is_gone: bool) -> bytes:
+    """The line that asks for one document, or for its removal, which ``parse_record`` reads back as just that."""
+    # an arrow in the path of a `modify` would be a rename
+    line = {"repo": repository, "path": quote(path), "op": "delete" if is_gone else "add"}
+    return orjson.dumps(line) + b"\n"
 
 
 def read_object(raw: bytes) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from elysia_dagster.sync.reconcile import known_collection
 from elysia_dagster.sync.repair import options_for, sync_command
 from elysia_dagster.sync.request import ChangesetManifest, SyncRequest, check_collection_name
 from elysia_dagster.sync.resume import resume_run
-from elysia_dagster.sync.switch import check_alias, check_holds, drop_old, is_switched, switch_readers
+from elysia_dagster.sync.switch import check_alias, check_holds, check_no_alias, drop_old, is_switched, switch_readers
 
 RUN_BYTES = 1 << 30
 """Bytes of a run's changeset, after which the repository in hand is its last."""
@@ -127,7 +127,8 @@ def _begin(engine: Engine, request: RebuildRequest) -> tuple[CollectionRecord, C
     if (store, request.into) == (source.store, source.name):
         raise UsageError("A collection cannot be rebuilt into itself.", next_step="Choose another name with --into.")
     if request.alias:
-        check_alias(engine, store, request.alias)
+        check_alias(engine, store, request.alias, of=frozenset([source.name, request.into]))
+    check_no_alias(engine, store, request.into)
     known = collections.find_collection(engine.database, store, request.into)
     if known is None or not is_switched(source, known):
         known_collection(engine, source.name, source.store)

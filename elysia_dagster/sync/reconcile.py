@@ -253,9 +253,9 @@ def as_found(held: HeldDocument, finding: Finding) -> HeldDocument:
     """What the store holds of a document that nobody has written since it was found to differ.
 
     An object that is there by its id and that a scan passed by counts as missing: it says that it is another
-    document's, or an index lacks it.
+    document's, or an index lacks it. One that a scan saw is there, though the index of ids may lack it.
     """
-    held.hashes = {chunk: each for chunk, each in held.hashes.items() if chunk in finding.held.hashes}
+    held.hashes = {chunk: held.hashes.get(chunk, scanned) for chunk, scanned in finding.held.hashes.items()}
     held.contents = finding.held.contents
     held.doubled = finding.held.doubled
     held.without_vector = finding.held.without_vector

@@ -8,8 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
 from elysia_dagster.checkpoint import claims, queries, reconciling, runs
 from elysia_dagster.checkpoint.records import CollectionRecord, RunOptions
 from elysia_dagster.embedders import STORE_EMBEDDER
@@ -20,6 +18,7 @@ from elysia_dagster.sync.engine import Engine, Work
 from elysia_dagster.sync.files import write_aside
 from elysia_dagster.sync.mend import MENDED_CHUNKS, Mended, Mender
 from elysia_dagster.sync.origin import Origins
+from elysia_dagster.sync.parse import make_line
 from elysia_dagster.sync.reconcile import LOOKED_AT_ONCE, Comparison
 from elysia_dagster.sync.sending import LEASE_MARGIN_S
 
@@ -75,10 +74,10 @@ def repair(comparison: Comparison, *, foreign: bool = False, send_again: Path | 
         origins = Origins(engine, known)
         try:
             rest = comparison.spill.folder / "rest.jsonl"
+            if foreign:  # first: one of them may lie under the id of an object that is mended
+                _remove_foreign(work, comparison, report)
             with open(rest, "wb") as file:
                 _mend_all(work, comparison, Mender(work, origins), report, file)
-            if foreign:
-                _remove_foreign(work, comparison, report)
             if report.sent_again:
                 report.file = send_again or engine.state_folder / f"send-again-{run.run_id}.jsonl"
                 with write_aside(report.file) as target, open(rest, "rb") as file:
@@ -131,8 +130,7 @@ def _add(report: RepairReport, done: Mended, rest: BinaryIO) -> None:
     report.holes += done.holes
     report.sent_again += len(done.rest)
     for (repository, path), is_gone in done.rest.items():
-        line = {"repo": repository, "path": path, "op": "delete" if is_gone else "modify"}
-        rest.write(orjson.dumps(line) + b"\n")
+        rest.write(make_line(repository, path, is_gone=is_gone))
     for (repository, path), reason in done.reasons.items():
         if len(report.reasons) < FIRST_REASONS:
             report.reasons[f"{repository}/{path}"] = reason

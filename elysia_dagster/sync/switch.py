@@ -42,15 +42,34 @@ def check_still_holds(engine: Engine, target: CollectionRecord) -> None:
         )
 
 
-def check_alias(engine: Engine, store_url: str, alias: str) -> None:
-    """Sees early that ``alias`` can be one in that store. Raises ``UsageError``, ``StoreUnavailable``."""
+def check_no_alias(engine: Engine, store_url: str, name: str) -> None:
+    """Sees early that a collection can be made under that name. Raises ``UsageError``, ``StoreUnavailable``."""
+    store = engine.store(store_url)
+    if isinstance(store, Aliasing) and store.can_alias() and (real := store.resolve(name)) != name:
+        raise UsageError(
+            f"{name} is an alias of collection {real} in {store.url}; no collection can be made under it.",
+            next_step="Choose another name with --into.",
+        )
+
+
+def check_alias(engine: Engine, store_url: str, alias: str, *, of: frozenset[str]) -> None:
+    """Sees early that ``alias`` can be one in that store, and is none yet of another collection than ``of``.
+
+    Raises ``UsageError``, ``StoreUnavailable``.
+    """
     store = engine.store(store_url)
     if not isinstance(store, Aliasing) or not store.can_alias():
         raise UsageError(
             f"The store {store.url} has no aliases: that takes Weaviate 1.32, without a tenant.",
             next_step="Leave out --alias; who reads is told the new name by ELYSIACTL_COLLECTION.",
         )
-    if store.resolve(alias) == alias and store.describe(alias) is not None:
+    real = store.resolve(alias)
+    if real != alias and real not in of:
+        raise UsageError(
+            f"{alias} is an alias of collection {real} in {store.url}: who reads that would read another one.",
+            next_step="Choose another --alias, or remove that one first.",
+        )
+    if real == alias and store.describe(alias) is not None:
         raise UsageError(
             f"{alias} is the name of a collection in {store.url}, and cannot be an alias.",
             next_step="Choose another --alias. (The old collection's name becomes one with --drop-old.)",

@@ -92,6 +92,16 @@ def test_a_suspect_document_and_a_forced_one(light_world: World, store: Recordin
     assert len(store.objects) == 6
 
 
+def test_a_suspect_document_is_mended_whatever_its_hashes_say(light_world: World, store: RecordingStore) -> None:
+    """A server that died while it took what was mended holds it just so, and its index may lack it."""
+    old = set(store.objects)
+    light_world.query("UPDATE documents SET state = 'suspect'")
+    light_world.sync(line("b.py"))
+    assert set(store.deleted) == old
+    assert light_world.query("SELECT DISTINCT state FROM documents") == [("present",)]
+    assert len(store.objects) == 4
+
+
 def test_a_store_that_rewrites_keeps_them(light_world: World, store: RecordingStore) -> None:
     store.rewrites_identical = True
     stop_at(light_world, "inserted")

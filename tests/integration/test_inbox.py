@@ -111,6 +111,7 @@ def test_a_file_that_still_grows_or_has_another_s_name_does_not_count(make_world
     assert requests == []
     assert "1.jsonl is arriving" in said
     assert said.count("is no regular file") == 2
+    assert "notes.txt' is left alone: its name ends in none of .gz, .jsonl, .zst." in said
     assert world.states() == {"1.jsonl": "arriving"}
     with Engine.open(world.settings).database.write() as connection:  # an hour later
         connection.exec_driver_sql("UPDATE inbox_files SET seen_at = '2026-01-01T00:00:00.000000+00:00'")

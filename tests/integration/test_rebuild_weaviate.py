@@ -107,6 +107,38 @@ def test_readers_are_switched_and_the_old_name_too_once_it_is_dropped(
         assert "cart.py" in capsys.readouterr().out
 
 
+def test_the_old_name_is_no_place_to_rebuild_into_once_it_is_an_alias(
+    stage: Stage, names: Names, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused before the ledger says anything else than it did."""
+    stage.do("rebuild", **asked(names, switch=True))
+    stage.do("rebuild", **asked(names, drop_old=True))
+    before = stage.rows("SELECT * FROM collections")
+    monkeypatch.setenv("ELYSIACTL_CHECKPOINT_DB_DIR", str(stage.state))
+    where = ("--store", stage.weaviate, "--from-store", stage.weaviate, "--embedder", "hashing")
+    assert run(["index", "rebuild", "--collection", names.new, "--into", names.old, *where, "--switch"]) == 2
+    assert f"{names.old} is an alias of collection {names.new}" in (told := capsys.readouterr().err)
+    assert "Choose another name with --into." in told
+    assert stage.rows("SELECT * FROM collections") == before
+
+
+def test_an_alias_of_another_collection_is_not_taken_away(
+    stage: Stage, names: Names, weaviate_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    third, alias = f"Third{names.old[3:]}", f"Others{names.old[3:]}"
+    stage.sync(stage.changeset("third", FIRST), collection=third)
+    asking(weaviate_url, lambda client: client.alias.create(alias_name=alias, target_collection=third))
+    try:
+        monkeypatch.setenv("ELYSIACTL_CHECKPOINT_DB_DIR", str(stage.state))
+        where = ("--store", weaviate_url, "--from-store", weaviate_url, "--embedder", "hashing", "--alias", alias)
+        assert run(["index", "rebuild", "--collection", names.old, "--into", names.new, *where, "--switch"]) == 2
+        assert f"{alias} is an alias of collection {third}" in capsys.readouterr().err
+        assert means(weaviate_url, alias) == third
+    finally:
+        asking(weaviate_url, lambda client: client.alias.delete(alias_name=alias))
+        drop_collection(weaviate_url, third)
+
+
 @pytest.mark.parametrize("point", points.REBUILD_ALIASES)
 def test_killed_between_the_switch_in_the_ledger_and_the_readers(
     stage: Stage, names: Names, weaviate_url: str, point: str

@@ -16,9 +16,10 @@ from sync_world import COLLECTION, World, git
 from elysia_dagster.checkpoint.owner import Host
 from elysia_dagster.checkpoint.records import DocumentRow
 from elysia_dagster.errors import CollectionMismatch, Interrupted, RepositoriesHeld, UsageError
-from elysia_dagster.models import StoreObject
+from elysia_dagster.models import RunStatus, StoreObject
 from elysia_dagster.sync import mend, reconcile
 from elysia_dagster.sync.difference import Difference, Finding
+from elysia_dagster.sync.gitquote import quote
 from elysia_dagster.sync.reconcile import Comparison, compared
 from elysia_dagster.sync.repair import RepairReport, repair
 
@@ -189,7 +190,7 @@ def test_from_the_working_tree_and_from_git(world: World) -> None:
     assert (report.rewritten, report.sent_again) == (1, 2)
     assert report.file is not None
     left = {line["path"]: line["op"] for line in map(json.loads, report.file.read_text().splitlines())}
-    assert left == {"changed.py": "modify", "gone.py": "delete"}
+    assert left == {"changed.py": "add", "gone.py": "delete"}
     assert str(report.file) in report.command
     world.sync_file(report.file)
     assert_true(
@@ -467,3 +468,28 @@ def test_a_finding_is_kept_whole() -> None:
     finding = Finding({Difference.DOUBLED: 1, Difference.SUSPECT: 0}, held, row, False)
     assert Finding.from_json(finding.to_json()) == finding
     assert Finding.from_json(finding._replace(row=None).to_json()).row is None
+
+
+def test_what_is_to_be_sent_again_asks_for_just_that_document(world: World, tmp_path: Path) -> None:
+    """Names that a line could mean otherwise: an arrow would be a rename, a quotation mark a quoted name."""
+    names = ("a", "b.py", "a -> b.py", '"q".py')
+    for name in names:
+        world.write(f"repo/{name}", text_of("first", 2))
+    world.sync(*({"repo": "repo", "path": quote(name), "op": "add"} for name in names))
+    for name in names[2:]:
+        Damage(world.state).remove(("repo", name), 1)
+        world.write(f"repo/{name}", text_of("changed", 2))
+    spoil_all(world)
+    assert mended(world, send_again=tmp_path / "rest.jsonl").sent_again == 2
+    assert world.sync_file(tmp_path / "rest.jsonl").status is RunStatus.COMPLETED
+    changed = dict.fromkeys((("repo", name) for name in names[2:]), text_of("changed", 2))
+    kept = dict.fromkeys((("repo", name) for name in names[:2]), text_of("first", 2))
+    assert_true(world, Oracle().apply(tuple(inline(key, text, "add") for key, text in (kept | changed).items())))
+
+
+def test_an_object_under_the_id_of_another_is_removed_before_that_is_mended(damaged: tuple[World, Damage]) -> None:
+    world, damage = damaged
+    damage._table.update(where="relative_path = 'small.py'", values={"relative_path": "moved.py"})
+    report = mended(world, foreign=True)
+    assert (report.rewritten, report.foreign, report.remaining) == (1, 1, 0)
+    assert_true(world, TRUTH)

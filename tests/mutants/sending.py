@@ -99,6 +99,14 @@ SENDING: tuple[Mutant, ...] = (
         tests=("crash/test_rewritten.py::test_what_an_interrupted_run_had_sent_goes_before_a_newer_version",),
     ),
     Mutant(
+        name="hashes-trusted-whatever-the-store",
+        file="sync/doubts.py",
+        before="    trusts_hashes = work.store.rewrites_identical\n",
+        after="    trusts_hashes = True\n",
+        loses="what a server held and its index lacked when it died in a repair is not found for ever",
+        tests=("crash/test_rewritten.py::test_a_suspect_document_is_mended_whatever_its_hashes_say",),
+    ),
+    Mutant(
         name="read-back-once",
         file=SEND,
         before="            if self._differing(differing):\n",
