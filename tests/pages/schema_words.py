@@ -109,7 +109,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "record": "JSON: the whole `new_changeset` record",
         "run_id": "the run that moved it there",
         "sequence": "and its place in the order of runs",
-        "incomplete": "whether a run up to this one has a failed line of this repository; what was cleaned up counts no more",
+        "incomplete": "whether a run up to this one, which is not cleaned up yet, has a failed line of this repository",
         "gap": "what is amiss where `parent` is not the commit that stood before",
         "moved_at": "when it was moved",
     },
