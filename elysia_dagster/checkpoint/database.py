@@ -8,6 +8,7 @@ before it writes, and what it saw must still be so.
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -176,13 +177,27 @@ def _make_private(path: Path) -> None:
         ) from error
 
 
+def _write_ahead(cursor: sqlite3.Cursor, timeout_s: float) -> None:
+    """Sees that the database is in WAL mode. Of processes that open a new one at once, one changes it and the others
+    are told at once that it is locked: for that change the busy timeout does not hold."""
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
 def _prepare_sqlite(engine: Engine, timeout_s: float) -> None:
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # the driver begins no transaction by itself
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={int(timeout_s * 1000)}")
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(cursor, timeout_s)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-16000")

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -89,9 +90,25 @@ def test_opened_by_several_processes_at_once_it_is_made_once(target: Path | str,
     while not all(each.exists() for each in ready):
         assert all(process.poll() is None for process in processes)
     go.touch()
-    for process in processes:
-        out, err = process.communicate(timeout=120)
+    told = [process.communicate(timeout=120) for process in processes]
+    for process, (out, err) in zip(processes, told, strict=True):
         assert (process.returncode, out.strip()) == (0, "0"), err
+
+
+def test_a_database_that_another_process_makes_just_now_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait by itself where it has to change the mode of a file that somebody is about to write."""
+    path = tmp_path / "sync_checkpoints.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE theirs (x)")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(TransientError, match="was held by another writer for too long"):
+        open_database(path, timeout_s=0.1)
+    threading.Timer(0.3, other.execute, ["COMMIT"]).start()
+    database = open_database(path, timeout_s=60.0)
+    with database.read() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+    database.close()
+    other.close()
 
 
 def test_a_new_database_is_nobody_elses_to_read(tmp_path: Path) -> None:
