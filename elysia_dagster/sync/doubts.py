@@ -27,13 +27,13 @@ def verify_suspects(work: Work) -> None:
     """
     assert work.collection is not None
     after: DocumentRow | None = None
-    while rows := suspects.comparable_suspects(
-        work.engine.database, work.collection.collection_id, work.run.run_id, after=after
-    ):
-        if not _verify(work, rows):
+    while True:
+        rows = suspects.comparable_suspects(
+            work.engine.database, work.collection.collection_id, work.run.run_id, after=after
+        )
+        if not _verify(work, rows) or not rows:
             return
         after = rows[-1]
-    work.engine.faults("suspects-verified")
 
 
 def _verify(work: Work, rows: list[DocumentRow]) -> bool:
@@ -56,6 +56,7 @@ def _verify(work: Work, rows: list[DocumentRow]) -> bool:
         work.store.delete_objects(work.collection.name, gone)
     if cleared:
         suspects.clear_suspicion(database, work.lease, cleared)
+    work.engine.faults("suspects-verified")
     if wrong:
         with closing(Origins(work.engine, work.collection)) as origins:
             try:
@@ -78,7 +79,7 @@ def _held(work: Work, rows: list[DocumentRow]) -> list[dict[int, str]]:
     """By chunk the write hash of what the store holds of each document, asked for all at once."""
     assert work.collection is not None
     ids = [_ids(work, row) for row in rows]
-    held = work.store.fetch_hashes(work.collection.name, [each for some in ids for each in some])
+    held = work.store.fetch_hashes(work.collection.name, [each for some in ids for each in some]) if rows else {}
     return [{chunk: held[each] or "" for chunk, each in enumerate(some) if each in held} for some in ids]
 
 

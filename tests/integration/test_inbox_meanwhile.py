@@ -51,12 +51,18 @@ def queue(world: InboxWorld, request: RunRequest) -> DagsterRun:
     )
 
 
-def begin(world: InboxWorld, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The one run that is asked for begins, and ends in a bug at its upsert; its sync run."""
+def fail(world: InboxWorld, monkeypatch: pytest.MonkeyPatch) -> RunRequest:
+    """The one run that is asked for begins, and ends in a bug at its upsert."""
     (request,), _ = world.look()
     with monkeypatch.context() as broken:
         broken.setattr("elysia_dagster.sync.upsert.BatchUpserter.upsert", raise_bug)
         assert not world.carry_out(request)
+    return request
+
+
+def begin(world: InboxWorld, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same, and the inbox has seen it; its sync run."""
+    request = fail(world, monkeypatch)
     world.look()
     run_id = world.files()[request.tags["elysiactl/inbox_file"]].run_id
     assert run_id is not None
@@ -193,10 +199,7 @@ def test_a_held_file_is_settled_by_its_sync_run_where_dagster_has_forgotten_it(
     world: InboxWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.write("1.jsonl", "web", "first")
-    (request,), _ = world.look()
-    with monkeypatch.context() as broken:
-        broken.setattr("elysia_dagster.sync.upsert.BatchUpserter.upsert", raise_bug)
-        assert not world.carry_out(request)
+    fail(world, monkeypatch)
     (dagster_run,) = world.runs_of("1.jsonl")
     world.instance.report_run_canceled(dagster_run)
     world.look()
@@ -214,10 +217,7 @@ def test_a_held_file_is_settled_by_its_sync_run_where_dagster_has_forgotten_it(
 def test_a_single_step_that_succeeds_settles_nothing(world: InboxWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """Re-executed from the UI, with the tags of its parent."""
     world.write("1.jsonl", "web", "first")
-    (request,), _ = world.look()
-    with monkeypatch.context() as broken:
-        broken.setattr("elysia_dagster.sync.upsert.BatchUpserter.upsert", raise_bug)
-        assert not world.carry_out(request)
+    request = fail(world, monkeypatch)
     (parent,) = world.runs_of("1.jsonl")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Dagster warns of what it does itself
