@@ -1,7 +1,6 @@
 """A code server of the driver's job, and runs that it starts in processes of their own, as the web server asks it."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from dagster._cli.job import _create_run
 from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import PythonFileTarget
+from waiting import wait_until
 
 DRIVER = Path(__file__).parent / "crash" / "dagster_driver.py"
-WAIT_S = 240.0
-"""Long, since a step in a process of its own takes half a minute to begin where two cores are shared by many."""
 
 
 @contextmanager
@@ -40,13 +38,5 @@ def launch(context: WorkspaceProcessContext, run_config: dict[str, Any]) -> Dags
 
 def ended(instance: DagsterInstance, run_id: str) -> DagsterRun:
     """The run, when it has come to its end."""
-    wait_until(lambda: instance.get_run_by_id(run_id).is_finished)
+    wait_until("The end of the run", lambda: instance.get_run_by_id(run_id).is_finished)
     return instance.get_run_by_id(run_id)
-
-
-def wait_until(is_so: Callable[[], object]) -> None:
-    """Waits for what another process does."""
-    deadline = time.monotonic() + WAIT_S
-    while not is_so():
-        assert time.monotonic() < deadline, "nothing came of it"
-        time.sleep(0.05)

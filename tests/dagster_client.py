@@ -1,17 +1,16 @@
 """What the Dagster UI does with its server, without a browser: launch, re-execute, terminate, read runs and ticks."""
 
 import json
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-T = TypeVar("T")
+from waiting import wait_until
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 PATIENCE_S = 120.0
-"""Seconds that anything is waited for, at most: two cores may be busy with other things."""
+"""Seconds that the end of a run is waited for, at most: two cores may be busy with other things."""
 
 LOOK_EVERY_S = 0.25
 """Seconds between two looks: each costs the web server time that the runs want."""
@@ -33,18 +32,6 @@ _SENSOR = """query ($selector: SensorSelector!) { sensorOrError(sensorSelector: 
   ... on Sensor { sensorState { status ticks(limit: 50) { status skipReason runIds error { message } } } } } }"""
 _SCHEDULE = """query ($selector: ScheduleSelector!) { scheduleOrError(scheduleSelector: $selector) { __typename
   ... on Schedule { scheduleState { status ticks(limit: 50) { status skipReason runIds error { message } } } } } }"""
-
-
-def wait_until(what: str, look: Callable[[], T], *, patience_s: float = PATIENCE_S) -> T:
-    """The first answer of ``look`` that is true. Raises ``AssertionError`` that says ``what`` did not come."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not within {patience_s:g} s; last seen {found!r}")
-        time.sleep(LOOK_EVERY_S)
 
 
 class DagsterClient:
@@ -136,7 +123,7 @@ class DagsterClient:
             return seen in statuses
 
         try:
-            wait_until(f"Run {run_id} as {' or '.join(statuses)}", look, patience_s=patience_s)
+            wait_until(f"Run {run_id} as {' or '.join(statuses)}", look, patience_s=patience_s, every_s=LOOK_EVERY_S)
         except AssertionError as error:
             raise AssertionError(f"{error}: it is {seen}\n" + "\n".join(self.messages(run_id))) from error
         return seen

@@ -24,7 +24,8 @@ from typing import Any
 from unittest import mock
 
 from dagster import DagsterInstance
-from dagster_client import DagsterClient, wait_until
+from dagster_client import DagsterClient
+from waiting import wait_until
 
 TREE = Path(__file__).parents[1]
 PRODUCT = ("-m", "elysia_dagster.definitions", "-d", str(TREE))

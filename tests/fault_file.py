@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dagster_client import wait_until
 from dagster_processes import TREE, DagsterProcesses, running_dagster
+from waiting import wait_until
 
 WORKSPACE = """load_from:
   - python_file:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster_client import DagsterClient, wait_until
+from dagster_client import DagsterClient
 from dagster_processes import DagsterProcesses
 from dagster_world import COLLECTION, World
 from fault_file import FaultFile, faulty_dagster
 from lacking import lacking
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from waiting import wait_until
 
 JOB = "sync_changeset"
 SCHEDULE = "retry_failed_lines_schedule"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagster_client import wait_until
 from dagster_processes import has_ended
+from waiting import wait_until
 
 if TYPE_CHECKING:
     from conftest import Operator

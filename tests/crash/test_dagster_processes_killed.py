@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster_client import wait_until
 from dagster_processes import DagsterProcesses, has_ended
 from dagster_world import World
 from fault_file import FaultFile, faulty_dagster
+from waiting import wait_until
 
 JOB = "sync_changeset"
 MIDDLE = "pause:inserted:3"

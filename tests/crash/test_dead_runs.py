@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from code_server import code_server, launch, wait_until
+from code_server import code_server, launch
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, build_sensor_context
 from dagster._core.events import EngineEventData
 from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from loading import load
+from waiting import wait_until
 
 from elysia_dagster.checkpoint.owner import Host, Liveness, Owner, liveness_since, this_host
 from elysia_dagster.definitions import definitions
@@ -96,7 +97,7 @@ def paused(world: "World", point: str, **run_config: object) -> Iterator["subpro
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: world.count(point) == 1)
+        wait_until(f"The run at {point}", lambda: world.count(point) == 1)
         yield process
     finally:
         process.kill()
@@ -127,7 +128,7 @@ def test_a_step_that_dies_alone_does_not_close_its_run(world: "World") -> None:
             os.kill(worker.pid, signal.SIGSTOP)  # so that it does not begin the step anew meanwhile
             os.kill(step, signal.SIGKILL)
             ((owner,),) = world.rows("SELECT lease_owner FROM sync_runs")
-            wait_until(lambda: Owner.from_json(owner).liveness(this_host()) is Liveness.DEAD)
+            wait_until("The death of the owner", lambda: Owner.from_json(owner).liveness(this_host()) is Liveness.DEAD)
             assert evaluate(instance) == "Runs under way: 1, none of them known to be dead."
         assert evaluate(instance).startswith("Closed, since")
 
@@ -245,9 +246,9 @@ def test_launched_by_a_code_server_that_was_killed_with_it(world: "World", monke
     with DagsterInstance.get() as instance:
         with code_server(instance) as server:
             run = launch(server, world.run_config())
-            wait_until(lambda: world.count("inserted") == 3)
+            wait_until("The third insert", lambda: world.count("inserted") == 3)
             pid = int(world.points.read_text().splitlines()[-1].split()[1])
-            wait_until(lambda: liveness_since(pid, time.time()) is Liveness.DEAD)
+            wait_until("The death of the worker", lambda: liveness_since(pid, time.time()) is Liveness.DEAD)
             assert the_run(instance).status is DagsterRunStatus.STARTED
             assert evaluate(instance) == f"Closed, since the process is gone: {run.run_id}."
             assert f"Process {pid} on " in last_words(instance, run)

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crash.held import WEAVIATE_TOLERANCE, Held, asking, held
@@ -48,6 +48,11 @@ def held_by(node: WeaviateServer, collection: str = COLLECTION) -> list[Held]:
         return [held(each) for each in handle.iterator(include_vector=True, cache_size=1000)]
 
     return asking(node.url, read)
+
+
+def has(node: WeaviateServer, hashes: Mapping[str, str]) -> bool:
+    """Whether one node has every one of these objects, by their write hashes: what a quorum has may reach it later."""
+    return hashes.items() <= {each.id: each.properties["write_hash"] for each in held_by(node)}.items()
 
 
 def is_on(node: WeaviateServer, id_: str, *, asked: WeaviateServer, collection: str = COLLECTION) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from code_server import code_server, ended, launch, wait_until
+from code_server import code_server, ended, launch
 from dagster import DagsterEventType, DagsterInstance, DagsterRunStatus
 from loading import load
+from waiting import wait_until
 
 from elysia_dagster.settings import Settings
 from elysia_dagster.sync.engine import Engine
@@ -141,7 +142,7 @@ def test_a_run_canceled_in_the_ui_says_how_to_go_on(world: "World", monkeypatch:
     with DagsterInstance.get() as instance:
         with code_server(instance) as server:
             run = launch(server, world.run_config())
-            wait_until(lambda: world.count("inserted") == 2)
+            wait_until("The second insert", lambda: world.count("inserted") == 2)
             assert instance.run_coordinator.cancel_run(run.run_id)
             assert ended(instance, run.run_id).status is DagsterRunStatus.CANCELED
         (failed,) = instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)

@@ -6,11 +6,12 @@ from typing import Any
 
 import postgres_server
 import pytest
-from dagster_client import DagsterClient, wait_until
+from dagster_client import DagsterClient
 from dagster_processes import TREE, running_dagster
 from dagster_world import DOCUMENTS, World
 from lacking import lacking
 from sqlalchemy import create_engine
+from waiting import wait_until
 
 PASSWORD = "a-password-that-is-in-no-file"
 QUEUE = "query { instance { runQueuingSupported runQueueConfig { maxConcurrentRuns tagConcurrencyLimitsYaml } } }"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from crash.held import lancedb_holds
-from dagster_client import wait_until
 from dagster_processes import DagsterProcesses, running_dagster
+from waiting import wait_until
 
 SAMPLES = Path(__file__).parents[1] / "samples" / "mgit"
 COLLECTION = "Inbox"

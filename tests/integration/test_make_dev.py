@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster_client import DagsterClient, wait_until
+from dagster_client import DagsterClient
 from dagster_processes import TREE, free_port
+from waiting import wait_until
 
 SAMPLE = "mgit-0.13.0-embedded.jsonl"
 

@@ -13,6 +13,7 @@ import weaviate
 from http2_answers import AnswerBytes
 from proxied_weaviate import proxied
 from tcp_proxy import TcpProxy
+from waiting import wait_until
 from weaviate_server import WeaviateServer
 
 BODY = b"x" * 100_000
@@ -88,20 +89,12 @@ def begin(proxy: TcpProxy) -> Iterator[Begin]:
         proxy.reset()  # whoever still waits
 
 
-def until(happened: Callable[[], bool], *, within_s: float = 30) -> None:
-    """Waits until a function says yes."""
-    deadline = time.monotonic() + within_s
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def test_it_forwards_and_counts(proxy: TcpProxy, echo: Echo) -> None:
     assert [post(proxy) for _ in range(3)] == [BODY] * 3
     assert (proxy.connections, echo.done) == (3, 3)
     assert proxy.request_bytes > 3 * len(BODY)
     assert proxy.answer_bytes > 3 * len(BODY)
-    until(lambda: proxy.open_connections == 0)
+    wait_until("The end of the connections", lambda: proxy.open_connections == 0, every_s=0.005)
 
 
 def test_reset_breaks_what_is_open_and_no_more(proxy: TcpProxy) -> None:
@@ -133,7 +126,7 @@ def test_a_dead_target_resets(proxy: TcpProxy) -> None:
 def test_stalled_until_released(proxy: TcpProxy, echo: Echo, begin: Begin) -> None:
     proxy.stall()
     answer = begin()
-    until(lambda: proxy.connections == 1)
+    wait_until("A connection", lambda: proxy.connections == 1, every_s=0.005)
     time.sleep(0.1)
     assert (echo.done, proxy.request_bytes, answer.done()) == (0, 0, False)
     proxy.release()
@@ -143,7 +136,7 @@ def test_stalled_until_released(proxy: TcpProxy, echo: Echo, begin: Begin) -> No
 def test_answers_are_held_until_released(proxy: TcpProxy, echo: Echo, begin: Begin) -> None:
     proxy.hold_answers()
     answer = begin()
-    until(lambda: echo.done == 1)
+    wait_until("A request", lambda: echo.done == 1, every_s=0.005)
     time.sleep(0.1)
     assert (proxy.answer_bytes, answer.done()) == (0, False)
     proxy.release()
@@ -153,7 +146,7 @@ def test_answers_are_held_until_released(proxy: TcpProxy, echo: Echo, begin: Beg
 def test_held_answers_are_lost_by_a_reset(proxy: TcpProxy, echo: Echo, begin: Begin) -> None:
     proxy.hold_answers()
     answer = begin()
-    until(lambda: echo.done == 1)
+    wait_until("A request", lambda: echo.done == 1, every_s=0.005)
     proxy.reset()
     with pytest.raises(GONE):
         answer.result(30)
@@ -250,7 +243,7 @@ def test_a_batch_over_grpc_is_stored_and_its_answer_lost(weaviate_server: Weavia
         collection = client.collections.create(name)
         behind.grpc.cut_answer()
         result = pool.submit(collection.data.insert_many, texts)
-        until(lambda: behind.grpc.cut == 1)
+        wait_until("A cut connection", lambda: behind.grpc.cut == 1, every_s=0.005)
         assert stored(past_the_proxy) == len(texts)
         assert not result.result(60).has_errors
         assert behind.grpc.request_bytes > 2 * sum(len(each["text"]) for each in texts)

@@ -7,13 +7,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 from weaviate_server import (
     PortBlock,
     PortTaken,
@@ -40,14 +39,6 @@ def ask(server: WeaviateServer, path: str, body: dict[str, Any] | None = None, *
     )
     with urllib.request.urlopen(request, timeout=timeout_s) as response:
         return json.load(response)
-
-
-def wait_until(happened: Callable[[], bool]) -> None:
-    """Waits a while; fails after two minutes."""
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
 
 
 def is_kept(server: WeaviateServer) -> bool:
@@ -89,7 +80,7 @@ def test_it_listens_and_speaks_on_loopback_only(tmp_path: Path) -> None:
         ports = server.ports
         expected = {ports.http, ports.grpc, ports.gossip, ports.data, ports.raft, ports.rpc}
         expected |= {ports.metrics, ports.profiling}
-        wait_until(lambda: {each.local_port for each in sockets_of(server.pid)} >= expected)
+        wait_until("Its ports", lambda: {each.local_port for each in sockets_of(server.pid)} >= expected)
         outside = [each for each in sockets_of(server.pid) if not is_loopback(each)]
         assert outside == [], "built before it was kept to loopback? Remove it, and type `make weaviate-server`"
 
@@ -149,7 +140,7 @@ def test_it_dies_with_the_process_that_started_it(tmp_path: Path) -> None:
         pid = int(owner.stdout.readline())
         assert not is_gone(pid)
         owner.kill()
-    wait_until(lambda: is_gone(pid))
+    wait_until("The end of the server", lambda: is_gone(pid))
 
 
 def test_a_session_shares_one_which_ends_with_the_sessions_own_process(tmp_path: Path) -> None:
@@ -173,7 +164,7 @@ def test_a_session_shares_one_which_ends_with_the_sessions_own_process(tmp_path:
         told = json.loads((tmp_path / "server.json").read_text())
         assert not is_gone(told["pid"]), "it outlives the worker that started it"
         session.send_signal(signal.SIGKILL)
-    wait_until(lambda: is_gone(told["pid"]) and is_gone(told["keeper"]))
+    wait_until("The end of both", lambda: is_gone(told["pid"]) and is_gone(told["keeper"]))
     assert not (tmp_path / "data").exists()
 
 
@@ -192,8 +183,10 @@ def test_three_nodes_lose_one_and_regain_it(weaviate_cluster: WeaviateCluster) -
     }
     ask(second, "schema", made)
     first.kill()
-    wait_until(lambda: healthy_nodes(second) == healthy_nodes(third) == 2)
-    wait_until(lambda: is_kept(second))  # two of three are enough, once they have agreed on who leads them
+    wait_until("Two nodes that know of each other", lambda: healthy_nodes(second) == healthy_nodes(third) == 2)
+    wait_until(
+        "An object that is kept", lambda: is_kept(second)
+    )  # two of three are enough, once they have agreed on who leads them
     weaviate_cluster.start()
     assert [healthy_nodes(node) for node in weaviate_cluster.nodes] == [3, 3, 3]
     assert ask(first, f"objects/Kept/{OBJECT['id']}?consistency_level=ALL")["properties"] == {"name": "kept"}

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from elysia_dagster.checkpoint import clock
 from elysia_dagster.errors import CollectFailed, ElysiaError, ResourceExhausted, UsageError
@@ -68,14 +69,6 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
-
-
-def wait_until_gone(pid: int) -> None:
-    """Waits a long time."""
-    deadline = time.monotonic() + 60
-    while is_running(pid):
-        assert time.monotonic() < deadline, "a process is left"
-        time.sleep(0.05)
 
 
 def test_whole_under_a_name_that_sorts(settings: Settings) -> None:
@@ -206,8 +199,8 @@ def test_one_that_does_not_end_is_ended_with_all_that_it_began(settings: Setting
     command = sh(f"sleep 1000 & echo $! >> {pids}; echo $$ >> {pids}; trap '' TERM; while :; do sleep 1; done")
     error = failing(with_command(settings, command, collect_timeout_s=2.0))
     assert "sh did not end within 2 s" in str(error)
-    for pid in pids.read_text().split():
-        wait_until_gone(int(pid))
+    for pid in map(int, pids.read_text().split()):
+        wait_until("The end of what it began", lambda pid=pid: not is_running(pid))
 
 
 def test_what_it_leaves_in_the_background_ends_with_it(settings: Settings, tmp_path: Path) -> None:
@@ -215,7 +208,7 @@ def test_what_it_leaves_in_the_background_ends_with_it(settings: Settings, tmp_p
     pids = tmp_path / "pids"
     command = sh(f"(while :; do echo more; sleep 0.01; done) & echo $! > {pids}; echo one")
     report = collect_changeset(with_command(settings, command))
-    wait_until_gone(int(pids.read_text()))
+    wait_until("The end of the command", lambda: not is_running(int(pids.read_text())))
     assert report.file is not None
     assert report.file.stat().st_size == report.size_bytes
 
@@ -234,7 +227,7 @@ def test_an_interrupt_leaves_nothing(settings: Settings, tmp_path: Path, monkeyp
     with pytest.raises(KeyboardInterrupt):
         collect_changeset(with_command(settings, sh(f"echo $$ > {pids}; echo one; sleep 1000")))
     assert inbox(settings) == []
-    wait_until_gone(int(pids.read_text()))
+    wait_until("The end of the command", lambda: not is_running(int(pids.read_text())))
 
 
 def start_collect(settings: Settings, *, faults: str = "None") -> "subprocess.Popen[bytes]":
@@ -261,10 +254,7 @@ def test_killed_half_way_leaves_a_file_that_the_next_one_removes(settings: Setti
     pids = tmp_path / "pids"
     killed = start_collect(with_command(settings, sh(f"echo half; echo $$ > {pids}; sleep 1000")))
     try:
-        deadline = time.monotonic() + 120
-        while not (pids.exists() and pids.read_text()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until("The command", lambda: pids.exists() and pids.read_text())
         (part,) = inbox(settings)
         assert part.startswith(".")
         assert part.endswith(".part")
@@ -273,11 +263,13 @@ def test_killed_half_way_leaves_a_file_that_the_next_one_removes(settings: Setti
     finally:
         killed.kill()
         killed.wait()
-    wait_until_gone(int(pids.read_text()))  # the command has gone with the collect that wanted it
-    deadline = time.monotonic() + 60
-    while part in inbox(settings):
-        assert time.monotonic() < deadline
+    wait_until("The end of the command, with the collect", lambda: not is_running(int(pids.read_text())))
+
+    def is_removed() -> bool:
         remove_dead_parts(settings.inbox_folder())
+        return part not in inbox(settings)
+
+    wait_until("The end of what it left", is_removed)
     report = collect_changeset(settings)
     assert report.file is not None
     assert inbox(settings) == [report.file.name]
