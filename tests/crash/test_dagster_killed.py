@@ -1,12 +1,12 @@
 """Promises 1, 2, 6 and 9 for the Dagster job: killed in the middle of a stage, then taken up in every way there is."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus
 from loading import load
+from waiting import wait_until
 
 pytestmark = pytest.mark.filterwarnings(  # Dagster's own, of a resource that another one holds
     "ignore:InitResourceContext.dagster_run is deprecated:DeprecationWarning"
@@ -119,10 +119,8 @@ def test_a_step_dies_with_its_run_worker(world: "World") -> None:
     killed = world.drive("kill-worker-only:inserted:3", run_config=config)
     assert world_module.was_killed(killed), killed.stderr
     orphan = int(world.points.read_text().splitlines()[-1].split()[1])
-    deadline = time.monotonic() + 10
-    while is_running(orphan):
-        assert time.monotonic() < deadline, "the step outlives its run and holds the lease"
-        time.sleep(0.05)
+    # by itself it would go on for a minute, and hold the lease
+    wait_until("The end of the step, with its run", lambda: not is_running(orphan), patience_s=45)
     assert_every_way_leads_on(world, IN_PROCESSES, embedded_in_all=world_module.EMBEDDED_BATCHES)
 
 

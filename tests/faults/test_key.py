@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -120,13 +119,12 @@ def test_white_space_in_a_key(
     for variable in ("WCD_API_KEY", "ELYSIACTL_WEAVIATE_API_KEY"):
         for wrong in (f"{KEY}\n{KEY}", f"{KEY}\u00e9"):
             monkeypatch.setenv(variable, wrong)
-            began = time.monotonic()
             code = run([*sync, "--verbose"])
             output = capfd.readouterr()
             assert code == 2, output.err
             assert variable in output.err
             assert KEY not in output.out + output.err
-            assert time.monotonic() - began < 10, "nothing is tried again"
+            assert "tried" not in output.err, "nothing was, once more"
         monkeypatch.delenv(variable)
     monkeypatch.setenv("ELYSIACTL_WEAVIATE_API_KEY", f"\n{KEY}\n")
     code = run([*sync, "--verbose"])

@@ -26,7 +26,7 @@ BUDGET_S = 2.0
 PATIENCE_S = 45.0
 """What such a budget comes to, at the very most, on a machine that does much else."""
 
-STOPPED_WITHIN_S = 10.0
+STOPPED_WITHIN_S = 20.0
 """What half a second comes to on such a machine; the wait would go on for 30."""
 
 COMMAND = [sys.executable, "-c", "from elysia_dagster.cli import main; main()", "index", "sync"]

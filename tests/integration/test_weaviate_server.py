@@ -184,9 +184,8 @@ def test_three_nodes_lose_one_and_regain_it(weaviate_cluster: WeaviateCluster) -
     ask(second, "schema", made)
     first.kill()
     wait_until("Two nodes that know of each other", lambda: healthy_nodes(second) == healthy_nodes(third) == 2)
-    wait_until(
-        "An object that is kept", lambda: is_kept(second)
-    )  # two of three are enough, once they have agreed on who leads them
+    # two of three are enough, once they have agreed on who leads them
+    wait_until("An object that is kept", lambda: is_kept(second))
     weaviate_cluster.start()
     assert [healthy_nodes(node) for node in weaviate_cluster.nodes] == [3, 3, 3]
     assert ask(first, f"objects/Kept/{OBJECT['id']}?consistency_level=ALL")["properties"] == {"name": "kept"}

@@ -107,9 +107,9 @@ def test_bytes_that_no_encoding_explains_are_not_indexed() -> None:
 
 
 def test_guessing_is_bounded() -> None:
-    started = time.monotonic()
+    started = time.process_time()
     decode_text(RUSSIAN.encode("cp1251") * 30_000)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 @given(st.binary())

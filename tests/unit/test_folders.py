@@ -236,9 +236,9 @@ def test_thirty_thousand_files(tmp_path: Path, with_git: bool) -> None:
         inner.mkdir(parents=True)
         for file in range(300):
             os.close(os.open(inner / f"{file:03}.py", os.O_CREAT | os.O_WRONLY))
-    started = time.monotonic()
+    started = time.process_time()
     paths = expanded(tmp_path, "a")
-    assert time.monotonic() - started < 10  # 0.2 s on an idle machine
+    assert time.process_time() - started < 10  # 0.2 s on an idle machine
     assert paths == [f"a/{number:03}/{file:03}.py" for number in range(100) for file in range(300)]
 
 

@@ -87,9 +87,9 @@ def test_many_tombstones_behind_many_runs_take_no_time(checkpoint: Checkpoint) -
             ],
         )
     add_tombstones(checkpoint, *(1 + number % 2000 for number in range(20_000)))
-    begun = time.perf_counter()
+    begun = time.process_time()
     assert retention.drop_tombstones(checkpoint.database) == 20_000
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def forget(checkpoint: Checkpoint) -> int:
