@@ -181,7 +181,7 @@ class Settings:
         Raises ``CheckpointError`` where a folder that holds a database cannot be written: a second state would hide
         what the first one knows.
         """
-        expected = self._expected_folder()
+        expected = self.expected_state_folder()
         if self.checkpoint_db_dir:
             return _writable(expected), ""
         if expected == SYSTEM_STATE_FOLDER and not (expected.exists() or _can_make(expected)):
@@ -202,15 +202,15 @@ class Settings:
         """
         if self.checkpoint_db_url:
             return self.checkpoint_db_url
-        folder = self._expected_folder()
+        folder = self.expected_state_folder()
         if not folder.is_dir():
             return None
         if not os.access(folder, os.X_OK):
             raise _not_ours(folder)
         return folder / DATABASE_NAME if (folder / DATABASE_NAME).exists() else None
 
-    def _expected_folder(self) -> Path:
-        """Where the state is, or would be made."""
+    def expected_state_folder(self) -> Path:
+        """Where the state is, or would be made. Makes nothing."""
         if self.checkpoint_db_dir:
             return Path(self.checkpoint_db_dir).expanduser().absolute()
         system = SYSTEM_STATE_FOLDER

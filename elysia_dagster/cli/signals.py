@@ -8,6 +8,9 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+_SHOW_CURSOR = "\033[?25h"
+"""What a terminal understands (DECTCEM): a bar hides its cursor, and the second signal leaves nobody to show it."""
+
 
 class StopSignals:
     """Handles both signals for a block, in the main thread.
@@ -57,4 +60,4 @@ class StopSignals:
             raise self._interrupted_input()
         if self._announcement and self._is_working:
             # not through sys.stderr, which the signal may have caught in the middle of a write
-            os.write(2, f"\nelysiactl: {self._announcement}\n".encode())
+            os.write(2, f"{_SHOW_CURSOR if os.isatty(2) else ''}\nelysiactl: {self._announcement}\n".encode())

@@ -67,5 +67,6 @@ def _no_runs(terminal: Terminal, run_id: str | None, *, as_json: bool) -> int:
     if as_json:
         terminal.result_json([])
     else:
-        terminal.result("No runs yet. The first: git ls-files | elysiactl index sync --stdin --collection Demo")
+        terminal.result(f"No runs yet in {Settings.from_environment().expected_state_folder()}.")
+        terminal.result("The first: git ls-files | elysiactl index sync --stdin --collection Demo")
     return 0

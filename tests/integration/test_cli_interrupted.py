@@ -156,9 +156,7 @@ def test_a_bar_on_a_terminal(shell: Any, tmp_path: Path) -> None:
     controller, terminal = pty.openpty()
     process = shell.start("sync", str(changeset(tmp_path)), stderr=terminal, env={**os.environ, "COLUMNS": "110"})
     os.close(terminal)
-    shown = b""
-    while block := _read(controller):
-        shown += block
+    shown = read_until(controller, b"")
     out, _ = process.communicate(timeout=60)
     os.close(controller)
     assert process.returncode == 0
@@ -167,8 +165,31 @@ def test_a_bar_on_a_terminal(shell: Any, tmp_path: Path) -> None:
     assert "completed: 1,500 lines" in out
 
 
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:  # Linux says EIO when the last process has left a terminal
-        return b""
+def test_the_second_signal_on_a_terminal_leaves_it_its_cursor(shell: Any, tmp_path: Path) -> None:
+    controller, terminal = pty.openpty()
+    process = shell.start("sync", str(changeset(tmp_path)), "--batch-size", str(LINES), stderr=terminal)
+    os.close(terminal)
+    shown = read_until(controller, b"syncing")
+    process.send_signal(signal.SIGINT)
+    shown += read_until(controller, b"Stopping after")
+    process.send_signal(signal.SIGINT)
+    shown += read_until(controller, b"")
+    process.communicate(timeout=60)
+    os.close(controller)
+    assert process.returncode == -signal.SIGINT
+    assert shown.rindex(b"\033[?25h") > shown.rindex(b"\033[?25l")
+
+
+def read_until(controller: int, words: bytes) -> bytes:
+    """What a terminal was shown until ``words`` came; until nobody writes to it any more, where these are ''."""
+    shown = b""
+    while not words or words not in shown:
+        try:
+            block = os.read(controller, 65536)
+        except OSError:  # Linux says EIO when the last process has left a terminal
+            block = b""
+        if not block:
+            assert not words, f"{words!r} never came: {shown!r}"
+            break
+        shown += block
+    return shown

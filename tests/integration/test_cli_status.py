@@ -40,7 +40,7 @@ def test_without_a_database_nothing_is_made(shell: Any) -> None:
     for arguments in (["status"], ["status", "--summary"], ["status", "--failed"], ["failed"]):
         done = shell.call(*arguments)
         assert done.code == 0
-        assert done.out.startswith("No runs yet")
+        assert done.out.startswith(f"No runs yet in {shell.state}."), "a folder that was not meant can be seen"
     assert json.loads(shell.call("status", "--json").out) == []
     assert shell.call("status", "--run-id", "sync-1").code == 2
     assert not shell.state.exists()
