@@ -1,6 +1,7 @@
 """What says that disk, memory, file handles or threads are used up, wherever it is raised: nothing of it is a bug."""
 
 import errno
+import mmap
 import os
 import re
 
@@ -11,6 +12,9 @@ _HANDLES = frozenset({errno.EMFILE, errno.ENFILE})
 _MEMORY = frozenset({errno.ENOMEM})
 USED_UP = _DISK | _HANDLES | _MEMORY
 """Errors of the operating system; ``EFBIG`` is that of a limit on the size of files."""
+
+FOR_A_THREAD_BYTES = 32 << 20
+"""Its stack, 8 MiB as a rule (``ulimit -s``), and what it takes to begin."""
 
 _TEXTS = re.compile(
     r"can't start new thread|Failed to launch worker thread|Too many open files|Cannot allocate memory"
@@ -35,6 +39,18 @@ def exhausted(error: BaseException) -> ResourceExhausted | None:
     if isinstance(error, Exception) and (found := _TEXTS.search(str(error))):
         return _error(f"A resource is used up: {found[0]}.", "Free some, then give the same command again: it goes on.")
     return None
+
+
+def check_memory_for_thread() -> None:
+    """Raises ``MemoryError`` where there is too little for one more thread to begin.
+
+    ``Thread.start`` waits for the new thread, for ever where that finds no memory and ends before it has said that it
+    began (CPython 3.11; seen below a limit on the address space). So it is asked for before, and given back.
+    """
+    try:
+        mmap.mmap(-1, FOR_A_THREAD_BYTES).close()
+    except OSError as error:
+        raise MemoryError("no memory for a thread") from error
 
 
 def handles_are_left() -> bool:

@@ -7,6 +7,7 @@ from elysia_dagster.checkpoint import clock
 from elysia_dagster.checkpoint.claims import Lease, renew_lease
 from elysia_dagster.checkpoint.database import Database
 from elysia_dagster.errors import LeaseLost, TransientError
+from elysia_dagster.exhaustion import check_memory_for_thread
 
 
 class Heartbeat:
@@ -24,6 +25,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.run_id}", daemon=True)
 
     def __enter__(self) -> "Heartbeat":
+        check_memory_for_thread()
         self._thread.start()
         return self
 

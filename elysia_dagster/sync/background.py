@@ -6,6 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from elysia_dagster.exhaustion import check_memory_for_thread
+
 _Result = TypeVar("_Result")
 
 Turn = Callable[[], None]
@@ -56,6 +58,7 @@ class Background(Generic[_Result]):
                 before.result()
 
         if self._pool is not None:
+            check_memory_for_thread()
             self._last = self._pool.submit(task, turn)
         else:
             self._last = Future()

@@ -17,6 +17,7 @@ from elysia_dagster.checkpoint.folders import RemovedFolders, load_removed_folde
 from elysia_dagster.checkpoint.records import DocumentRow
 from elysia_dagster.embedders.taken import Taken, embed_taken
 from elysia_dagster.errors import LineError
+from elysia_dagster.exhaustion import check_memory_for_thread
 from elysia_dagster.models import Chunk, DocumentState, Outcome
 from elysia_dagster.sync.batch import Action, EmbeddedBatch, PreparedChange, write_hash
 from elysia_dagster.sync.batchfile import batch_path, load_batch, save_batch
@@ -74,6 +75,7 @@ class BatchMaker:
             try:
                 for number in self._unsettled():
                     self._work.pause_point()
+                    check_memory_for_thread()
                     ahead.append(pool.submit(self.make, number))
                     if len(ahead) > threads:
                         yield ahead.popleft().result()
