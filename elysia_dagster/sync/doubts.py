@@ -27,13 +27,13 @@ def verify_suspects(work: Work) -> None:
     """
     assert work.collection is not None
     after: DocumentRow | None = None
-    while True:
-        rows = suspects.comparable_suspects(
-            work.engine.database, work.collection.collection_id, work.run.run_id, after=after
-        )
-        if not _verify(work, rows) or not rows:
+    while rows := suspects.comparable_suspects(
+        work.engine.database, work.collection.collection_id, work.run.run_id, after=after
+    ):
+        if not _verify(work, rows):
             return
         after = rows[-1]
+    work.engine.faults("suspects-verified")
 
 
 def _verify(work: Work, rows: list[DocumentRow]) -> bool:
@@ -54,9 +54,10 @@ def _verify(work: Work, rows: list[DocumentRow]) -> bool:
     if gone and not trusts_hashes:  # what the index of ids lacks was not found, and may be there
         work.heartbeat.ensure(work.store.request_timeout_s + LEASE_MARGIN_S)
         work.store.delete_objects(work.collection.name, gone)
+        work.engine.faults("suspects-rest-removed")
     if cleared:
         suspects.clear_suspicion(database, work.lease, cleared)
-    work.engine.faults("suspects-verified")
+    work.engine.faults("suspects-cleared")
     if wrong:
         with closing(Origins(work.engine, work.collection)) as origins:
             try:
@@ -79,7 +80,7 @@ def _held(work: Work, rows: list[DocumentRow]) -> list[dict[int, str]]:
     """By chunk the write hash of what the store holds of each document, asked for all at once."""
     assert work.collection is not None
     ids = [_ids(work, row) for row in rows]
-    held = work.store.fetch_hashes(work.collection.name, [each for some in ids for each in some]) if rows else {}
+    held = work.store.fetch_hashes(work.collection.name, [each for some in ids for each in some])
     return [{chunk: held[each] or "" for chunk, each in enumerate(some) if each in held} for some in ids]
 
 

@@ -60,8 +60,11 @@ RECONCILE = (
 RECONCILE_REST = ("reconcile-marked", "reconcile-hole-made", "reconcile-listed")
 """Passed where content is not to be had: what is left is written as a changeset."""
 
-MENDING = ("suspects-mended",)
+MENDING = ("suspects-cleared", "suspects-mended")
 """Passed where a run ends that finds documents in doubt which another process has overwritten late."""
+
+CLEARING = ("suspects-rest-removed",)
+"""Passed where such a document is gone, and the store's index of ids may lack what is left of it."""
 
 UNLOCK = ("unlocked",)
 """Passed where an operator takes a run from a process that cannot be told to be dead."""

@@ -1,5 +1,7 @@
 """A store whose index stays as it is for a vector it has: what an interrupted write left is removed, then written."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 from crash.scenario import text_of
 from crash.within import Stopped, go_on, run_ids, stop_at
@@ -100,6 +102,33 @@ def test_a_suspect_document_is_mended_whatever_its_hashes_say(light_world: World
     assert set(store.deleted) == old
     assert light_world.query("SELECT DISTINCT state FROM documents") == [("present",)]
     assert len(store.objects) == 4
+
+
+def test_stopped_between_the_removal_of_what_is_gone_and_the_end_of_its_doubt(
+    light_world: World, store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A removed document was written once more by an overtaken process, into a store whose index of ids lacks it."""
+    written = dict(store.objects)
+    light_world.sync({"repo": "repo", "op": "delete", "path": "old.py"})
+    assert store.objects == {}
+    store.objects.update(written)
+    light_world.query("UPDATE documents SET state = 'suspect', max_chunks = 2")
+    found = store.fetch_hashes
+
+    def lacking(collection: str, ids: Sequence[str], expected: Mapping[str, str] | None = None) -> dict[str, str]:
+        return found(collection, [each for each in ids if each not in written], expected)
+
+    monkeypatch.setattr(store, "fetch_hashes", lacking)
+    store.deleted.clear()
+    stop_at(light_world, "suspects-rest-removed")
+    with pytest.raises(Stopped):
+        light_world.sync(line("b.py"))
+    assert set(store.deleted) == set(written)
+    store.objects.update(written)  # that process is not dead yet
+    go_on(light_world)
+    assert light_world.resume(run_ids(light_world)[-1]).status is RunStatus.COMPLETED
+    assert {item.relative_path for item in store.objects.values()} == {"b.py"}
+    assert dict(light_world.query("SELECT path, state FROM documents")) == {"old.py": "absent", "b.py": "present"}
 
 
 def test_a_store_that_rewrites_keeps_them(light_world: World, store: RecordingStore) -> None:
