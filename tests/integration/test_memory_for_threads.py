@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from sync_world import World
 
 from elysia_dagster.exhaustion import FOR_A_THREAD_BYTES, check_memory_for_thread, exhausted
-from elysia_dagster.sync.background import Background
+from elysia_dagster.models import RunStatus
 
 LIMITED = f"""
 import resource, threading
@@ -47,15 +48,23 @@ def address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
-def test_a_task_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And what is raised says that memory is used up."""
+@pytest.mark.parametrize("module", ["checkpoint.heartbeat", "sync.embed", "sync.background"])
+def test_a_run_that_finds_none_charges_nobody_and_is_resumed(
+    light_world: World, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    """Of all the threads that a run begins."""
 
     def without_memory() -> None:
         raise MemoryError
 
-    monkeypatch.setattr("elysia_dagster.sync.background.check_memory_for_thread", without_memory)
-    with Background[int](threads=1) as background:
+    assert light_world.recording is not None
+    light_world.recording.takes_calls_at_once = True
+    with monkeypatch.context() as patched:
+        patched.setattr(f"elysia_dagster.{module}.check_memory_for_thread", without_memory)
         with pytest.raises(MemoryError) as error:
-            background.start(lambda _turn: 1)
-        assert not background.has_tasks
+            light_world.sync({"repo": "repo", "path": "a.py", "op": "add", "content": "a = 1\n"})
     assert "Memory is used up" in str(exhausted(error.value))
+    assert light_world.query("SELECT status, processed_lines, lease_owner FROM sync_runs") == [("running", 0, None)]
+    assert light_world.query("SELECT * FROM failed_lines") == []
+    ((run_id,),) = light_world.query("SELECT run_id FROM sync_runs")
+    assert light_world.resume(run_id).status is RunStatus.COMPLETED
