@@ -7,7 +7,7 @@ import pytest
 from crash.power import build_recorder
 from crash.scenario import BASE
 from crash.stage import Stage
-from crash.worker import Zygote
+from crash.zygote import Zygote
 
 
 @pytest.fixture(scope="session")

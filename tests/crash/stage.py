@@ -11,7 +11,7 @@ from typing import Any
 
 from crash.oracle import COLLECTION, Key, Line, Oracle, assert_everything, assert_ledger, assert_store
 from crash.scenario import BATCH_SIZE, text_of, write_changeset, write_files
-from crash.worker import Child, Zygote
+from crash.zygote import Child, Zygote
 
 from elysia_dagster.settings import DATABASE_NAME
 

@@ -16,7 +16,7 @@ from crash.held import drop_collection
 from crash.oracle import COLLECTION, Line
 from crash.scenario import BASE, KILLED, NEWER, inline, text_of
 from crash.stage import Stage
-from crash.worker import Child, Zygote
+from crash.zygote import Child, Zygote
 
 from elysia_dagster.checkpoint import clock
 

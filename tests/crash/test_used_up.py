@@ -17,7 +17,7 @@ import pytest
 from crash.oracle import COLLECTION
 from crash.scenario import BASE, BATCH_SIZE, NEWER
 from crash.stage import Stage
-from crash.worker import Child, Zygote
+from crash.zygote import Child, Zygote
 from lacking import lacking
 
 from elysia_dagster.settings import DATABASE_NAME

@@ -12,7 +12,7 @@ from crash.held import asking, drop_collection
 from crash.oracle import Line
 from crash.scenario import delete, inline, record, text_of
 from crash.stage import Stage
-from crash.worker import Zygote
+from crash.zygote import Zygote
 from other_embedder import SPEC
 
 from elysia_dagster.cli import run

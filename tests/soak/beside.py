@@ -19,7 +19,7 @@ from random import Random
 import postgres_server
 from crash.oracle import COLLECTION, Line
 from crash.scenario import record, write_changeset
-from crash.worker import Child, Zygote
+from crash.zygote import Child, Zygote
 from soak.audit import Findings, audit
 from soak.changesets import Draw, Truth
 from soak.play import SCRIPT

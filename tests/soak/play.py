@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from crash.worker import Zygote
+from crash.zygote import Zygote
 from faults.mortal import MortalServer
 from soak.aim import Habits, Pace
 from soak.story import Mortal, Story

@@ -19,7 +19,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from crash.worker import LIMIT_S, Command, passing, serve
+from crash.zygote import LIMIT_S, Command, passing, serve
 
 LOG_NAME = "embedded.log"
 """Lines ``embed <thread> <run> <key>…`` before texts are embedded, ``saved <thread>`` when their file has its name."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from crash.held import drop_collection
 from crash.oracle import COLLECTION, expected_objects
 from crash.scenario import write_changeset
-from crash.worker import Child, Zygote
+from crash.zygote import Child, Zygote
 from soak.aim import CLI, DAGSTER, Aim, Habits, Pace
 from soak.audit import Findings, audit
 from soak.changesets import ROOT, Changesets, Draw, Truth, write_files

@@ -6,7 +6,7 @@ On SQLite, which has one writer at a time; ``make beside`` plays it with longer 
 from pathlib import Path
 
 import pytest
-from crash.worker import Zygote
+from crash.zygote import Zygote
 from soak.beside import BESIDE, SYNCS, Beside
 
 pytestmark = pytest.mark.timeout(1800)  # a hang is found by the processes' own limit; this one is for a busy machine

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from crash.worker import Zygote
+from crash.zygote import Zygote
 from faults.mortal import MortalServer
 from soak.aim import SHORT
 from soak.play import Soak

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from crash.worker import Zygote
+from crash.zygote import Zygote
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import other_embedder
 from crash import points
 from crash.oracle import Key
 from crash.scenario import delete, inline, record
-from crash.worker import Zygote
+from crash.zygote import Zygote
 from damage import Damage
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
