@@ -12,8 +12,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from compared_world import LINES
 from dagster import DagsterInstance
+from damage import Damage
 from inbox_world import InboxWorld, MakeWorld
+from sync_world import World
 
 from elysia_dagster.cli import run
 
@@ -111,3 +114,10 @@ def make_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
     with DagsterInstance.from_config(str(tmp_path / "home")) as instance:
         yield lambda **settings: InboxWorld(tmp_path, monkeypatch, instance, **settings)
+
+
+@pytest.fixture
+def damaged(world: World) -> tuple[World, Damage]:
+    """A collection of three documents, and who damages it."""
+    world.sync(*(each.raw for each in LINES))
+    return world, Damage(world.state)
